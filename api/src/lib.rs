@@ -1,0 +1,14 @@
+//! The language of the platform: every type and constant that crosses a process boundary.
+//!
+//! Pure: no client, no clock, no logging. Roles never name each other; what they say to each other
+//! (Kubernetes objects, HTTP headers, load reports) is written here.
+
+pub mod autoscaling;
+pub mod condition;
+pub mod field_error;
+pub mod headers;
+pub mod keys;
+pub mod load;
+pub mod names;
+pub mod networking;
+pub mod serving;

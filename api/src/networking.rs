@@ -1,0 +1,191 @@
+//! Ingress (what the mesh routes) and ServerlessService (written for others, never read).
+//!
+//! Source: knative/networking `pkg/apis/networking/v1alpha1`.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::util::intstr::IntOrString};
+use kube::CustomResource;
+use serde::{Deserialize, Serialize};
+
+use crate::condition::Condition;
+
+/// Hosts and where their requests go.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "networking.internal.knative.dev",
+    version = "v1alpha1",
+    kind = "Ingress",
+    status = "IngressStatus",
+    namespaced,
+    derive = "Default",
+    derive = "PartialEq",
+    schema = "disabled"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressSpec {
+    /// `Enabled` or `Redirected`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_option: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<IngressRule>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tls: Vec<IngressTls>,
+}
+
+/// The certificate for some hosts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressTls {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_namespace: Option<String>,
+}
+
+/// Some hosts that share their paths.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressRule {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpIngressRule>,
+    /// `ExternalIP` or `ClusterLocal`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<String>,
+}
+
+/// The paths of a rule.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HttpIngressRule {
+    #[serde(default)]
+    pub paths: Vec<HttpIngressPath>,
+}
+
+/// Which requests, changed how, split over which services.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HttpIngressPath {
+    /// Headers that are set, before the split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub append_headers: Option<BTreeMap<String, String>>,
+    /// Headers that must have these values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers: Option<BTreeMap<String, HeaderMatch>>,
+    /// Prefix of the path; absent matches all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// The `Host` that the backend sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrite_host: Option<String>,
+    /// The percents add to 100.
+    #[serde(default)]
+    pub splits: Vec<IngressBackendSplit>,
+}
+
+/// A header's required value.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HeaderMatch {
+    pub exact: String,
+}
+
+/// One share of a path's requests.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressBackendSplit {
+    /// Headers that are set, after the split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub append_headers: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<i64>,
+    pub service_name: String,
+    #[serde(default)]
+    pub service_namespace: String,
+    #[serde(default = "no_port")]
+    pub service_port: IntOrString,
+}
+
+fn no_port() -> IntOrString {
+    IntOrString::Int(0)
+}
+
+/// What the mesh made of an Ingress.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressStatus {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_load_balancer: Option<LoadBalancerStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_load_balancer: Option<LoadBalancerStatus>,
+}
+
+/// Where a gateway listens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LoadBalancerStatus {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ingress: Vec<LoadBalancerIngress>,
+}
+
+/// One address of a gateway; one of the fields is set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadBalancerIngress {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain_internal: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh_only: Option<bool>,
+}
+
+/// The two Services of a revision and which of them requests take.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "networking.internal.knative.dev",
+    version = "v1alpha1",
+    kind = "ServerlessService",
+    status = "ServerlessServiceStatus",
+    namespaced,
+    derive = "Default",
+    derive = "PartialEq",
+    schema = "disabled"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerlessServiceSpec {
+    /// `Serve` (straight to the pods) or `Proxy` (through the activator).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Activators that carry the revision in `Proxy` mode; 0 is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_activators: Option<i32>,
+    pub object_ref: ObjectReference,
+    /// `http1` or `h2c`.
+    pub protocol_type: String,
+}
+
+/// The names of the two Services.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerlessServiceStatus {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_service_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_name: Option<String>,
+}

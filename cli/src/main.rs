@@ -1,0 +1,3 @@
+//! The one binary: every role and every command of Weft.
+
+fn main() {}

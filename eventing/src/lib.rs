@@ -1,0 +1,1 @@
+//! The place of the event broker, its triggers and their delivery.
