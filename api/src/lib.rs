@@ -11,4 +11,5 @@ pub mod keys;
 pub mod load;
 pub mod names;
 pub mod networking;
+pub mod queue;
 pub mod serving;

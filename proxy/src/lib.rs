@@ -1,1 +1,7 @@
-//! proxy
+//! One request in, one request out: accept, forward, limit, probe, drain; and the queue role.
+
+pub mod body;
+pub mod drain;
+pub mod hop;
+pub mod queue;
+pub mod upstream;
