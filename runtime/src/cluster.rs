@@ -1,0 +1,172 @@
+//! A Kubernetes API and what this process has seen of it: one client, one cache a kind.
+
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use kube::{Client, Resource};
+use parking_lot::Mutex;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::clock::Clock;
+
+pub mod cache;
+pub mod connect;
+
+use cache::Cache;
+
+/// A kind of objects that can be cached and written: k8s-openapi's and those derived in `api`.
+pub trait Kind:
+    Resource<DynamicType = ()>
+    + Clone
+    + fmt::Debug
+    + Serialize
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = ()>
+        + Clone
+        + fmt::Debug
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Where an object is among those of its kind.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Empty for kinds without namespaces.
+    pub namespace: Arc<str>,
+    /// Unique in the namespace.
+    pub name: Arc<str>,
+}
+
+/// A Kubernetes API with this process's caches. Clones share everything.
+#[derive(Clone)]
+pub struct Cluster {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: Client,
+    clock: Clock,
+    caches: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Key {
+    /// The key of `name` in `namespace`.
+    pub fn new(namespace: &str, name: &str) -> Key {
+        Key { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The key of an object that has a name.
+    pub fn of<K: Resource>(object: &K) -> Key {
+        let meta = object.meta();
+        Key::new(
+            meta.namespace.as_deref().unwrap_or_default(),
+            meta.name.as_deref().unwrap_or_default(),
+        )
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            return f.write_str(&self.name);
+        }
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Cluster {
+    /// The API behind `client`. Watches run until `stop` is cancelled.
+    pub fn new(client: Client, clock: Clock, stop: CancellationToken) -> Cluster {
+        let tasks = TaskTracker::new();
+        Cluster {
+            shared: Arc::new(Shared { client, clock, caches: Mutex::default(), tasks, stop }),
+        }
+    }
+
+    /// The client, for what caches do not do.
+    pub fn client(&self) -> &Client {
+        &self.shared.client
+    }
+
+    /// The process's clock.
+    pub fn clock(&self) -> Clock {
+        self.shared.clock
+    }
+
+    /// The date now.
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// Cancelled when the process ends.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.shared.stop
+    }
+
+    /// Runs a task until it ends or the cluster stops; [`Cluster::stopped`] waits for it.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.shared.stop.clone();
+        self.shared.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// Waits until the cluster is told to stop and its tasks have ended.
+    pub async fn stopped(&self) {
+        self.shared.stop.cancelled().await;
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+
+    /// The cache of all objects of a kind, in all namespaces. The first call starts to watch.
+    pub fn cache<K: Kind>(&self) -> Cache<K> {
+        let mut caches = self.shared.caches.lock();
+        let cache = caches.entry(TypeId::of::<K>()).or_insert_with(|| {
+            let cache = Cache::<K>::new();
+            self.spawn(cache.clone().watch(self.client().clone()));
+            Arc::new(cache)
+        });
+        cache.downcast_ref::<Cache<K>>().expect("caches are filed under their kind").clone()
+    }
+
+    /// Puts an object that this process has just written into the cache of its kind, where that runs:
+    /// readers see it before the watch brings it.
+    pub fn wrote<K: Kind>(&self, object: K) {
+        if let Some(cache) = self.started::<K>() {
+            cache.wrote(object);
+        }
+    }
+
+    fn started<K: Kind>(&self) -> Option<Cache<K>> {
+        let caches = self.shared.caches.lock();
+        caches.get(&TypeId::of::<K>())?.downcast_ref::<Cache<K>>().cloned()
+    }
+}
