@@ -6,10 +6,12 @@
 pub mod autoscaling;
 pub mod condition;
 pub mod field_error;
+pub mod go;
 pub mod headers;
 pub mod keys;
 pub mod load;
 pub mod names;
 pub mod networking;
 pub mod queue;
+pub mod quantity;
 pub mod serving;
