@@ -12,6 +12,6 @@ pub mod keys;
 pub mod load;
 pub mod names;
 pub mod networking;
-pub mod queue;
 pub mod quantity;
+pub mod queue;
 pub mod serving;
