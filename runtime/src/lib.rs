@@ -1,8 +1,13 @@
 //! Everything a role needs that is not the role: the cluster, reconciling, leases, health, logs.
 
+pub mod admin;
 pub mod clock;
 pub mod cluster;
+pub mod config;
 pub mod events;
+pub mod lease;
+pub mod metrics;
 pub mod plan;
 pub mod queue;
 pub mod reconcile;
+pub mod telemetry;
