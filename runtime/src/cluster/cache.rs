@@ -61,6 +61,8 @@ struct Shared<K> {
 
 type Listener<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
 type Names<K> = BTreeMap<Arc<str>, Arc<K>>;
+/// By namespace and value of one label.
+type LabelIndex = HashMap<(Arc<str>, String), BTreeSet<Key>>;
 
 struct State<K> {
     /// UIDs of the objects deleted last: an answer to a write may come after the news that the object
@@ -70,7 +72,7 @@ struct State<K> {
     /// By UID of the controlling owner.
     owned: HashMap<String, BTreeSet<Key>>,
     /// By label, namespace and value, for labels that somebody asked for.
-    labelled: HashMap<&'static str, HashMap<(Arc<str>, String), BTreeSet<Key>>>,
+    labelled: HashMap<&'static str, LabelIndex>,
 }
 
 impl<K> Clone for Cache<K> {
@@ -354,7 +356,7 @@ impl<K: Kind> State<K> {
     }
 
     fn index(&mut self, label: &'static str) {
-        let mut index: HashMap<_, BTreeSet<Key>> = HashMap::new();
+        let mut index = LabelIndex::new();
         for object in self.objects.values().flat_map(BTreeMap::values) {
             if let Some(value) = object.labels().get(label) {
                 let key = Key::of(&**object);
