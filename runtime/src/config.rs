@@ -27,8 +27,8 @@ pub async fn watch(
     let api: Api<ConfigMap> = Api::namespaced(cluster.client().clone(), namespace);
     let recorder = recorder.clone();
     cluster.spawn(async move {
-        let events = watcher(api, watcher::Config::default())
-            .backoff(watcher::DefaultBackoff::default());
+        let events =
+            watcher(api, watcher::Config::default()).backoff(watcher::DefaultBackoff::default());
         let mut events = std::pin::pin!(events);
         let mut current = Config::default();
         // What the list in progress has named, and what was there before it.

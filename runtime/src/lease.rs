@@ -44,8 +44,7 @@ pub fn campaign(
 ) -> watch::Receiver<bool> {
     let (sender, receiver) = watch::channel(false);
     let api: Api<Lease> = Api::namespaced(cluster.client().clone(), namespace);
-    let (cluster_clone, name, identity) =
-        (cluster.clone(), name.to_owned(), identity.to_owned());
+    let (cluster_clone, name, identity) = (cluster.clone(), name.to_owned(), identity.to_owned());
     cluster.spawn(async move {
         let mut seen: Option<Seen> = None;
         let mut renewed = Instant::now();
