@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::RwLock;
 use serde_json::Value;
 
-use crate::schema::builtin::Library;
 use crate::schema::Schema;
+use crate::schema::builtin::Library;
 use problem::FieldError;
 
 mod builtin;
@@ -121,14 +121,20 @@ impl Registry {
     /// The kind of that name.
     pub fn find_kind(&self, group: &str, version: &str, kind: &str) -> Option<Arc<Kind>> {
         let kinds = self.kinds.read();
-        let mut of_version = kinds.values().filter(|k| *k.group == *group && *k.version == *version);
+        let mut of_version =
+            kinds.values().filter(|k| *k.group == *group && *k.version == *version);
         of_version.find(|k| *k.kind == *kind).cloned()
     }
 
     /// Any served version of a resource, the preferred one first.
     pub fn versions(&self, group: &str, plural: &str) -> Vec<Arc<Kind>> {
-        let mut found: Vec<_> =
-            self.kinds.read().values().filter(|k| *k.group == *group && *k.plural == *plural).cloned().collect();
+        let mut found: Vec<_> = self
+            .kinds
+            .read()
+            .values()
+            .filter(|k| *k.group == *group && *k.plural == *plural)
+            .cloned()
+            .collect();
         found.sort_by(|a, b| version_order(&a.version, &b.version));
         found
     }
@@ -147,17 +153,29 @@ impl Registry {
 impl Kind {
     /// `v1` or `apps/v1`.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// `pods` or `deployments.apps`, as errors name resources.
     pub fn resource(&self) -> String {
-        if self.group.is_empty() { self.plural.to_string() } else { format!("{}.{}", self.plural, self.group) }
+        if self.group.is_empty() {
+            self.plural.to_string()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
     }
 
     /// `Pod` or `Deployment.apps`, as errors name kinds.
     pub fn qualified_kind(&self) -> String {
-        if self.group.is_empty() { self.kind.to_string() } else { format!("{}.{}", self.kind, self.group) }
+        if self.group.is_empty() {
+            self.kind.to_string()
+        } else {
+            format!("{}.{}", self.kind, self.group)
+        }
     }
 
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
@@ -217,7 +235,9 @@ impl Kind {
     pub fn prepare_status(&self, new: &mut Value, old: &Value) {
         let Some(fields) = old.as_object() else { return };
         let Some(object) = new.as_object_mut() else { return };
-        object.retain(|key, _| key == "status" || key == "metadata" || key == "kind" || key == "apiVersion");
+        object.retain(|key, _| {
+            key == "status" || key == "metadata" || key == "kind" || key == "apiVersion"
+        });
         for (key, value) in fields {
             if key != "status" && key != "metadata" {
                 object.insert(key.clone(), value.clone());
@@ -274,7 +294,9 @@ impl Kind {
     pub fn selectable(&self, object: &Value, field: &str) -> Option<String> {
         match (field, &self.source) {
             ("metadata.name", _) => Some(text_at(object, "/metadata/name")),
-            ("metadata.namespace", _) if self.namespaced => Some(text_at(object, "/metadata/namespace")),
+            ("metadata.namespace", _) if self.namespaced => {
+                Some(text_at(object, "/metadata/namespace"))
+            }
             (_, Source::Builtin(facts)) => {
                 let (_, pointer) = facts.selectable.iter().find(|(name, _)| *name == field)?;
                 Some(text_at(object, pointer))
@@ -304,7 +326,8 @@ impl Kind {
             }
         }
         let Storage { group, version, .. } = &self.storage;
-        let api_version = if group.is_empty() { version.to_string() } else { format!("{group}/{version}") };
+        let api_version =
+            if group.is_empty() { version.to_string() } else { format!("{group}/{version}") };
         self.name_version(object, &api_version);
     }
 
@@ -321,7 +344,10 @@ impl Kind {
             return;
         }
         let before = old["metadata"]["generation"].as_i64().unwrap_or(0);
-        let counts = |key: &String| !matches!(key.as_str(), "metadata" | "kind" | "apiVersion") && (key != "status" || !self.has_status());
+        let counts = |key: &String| {
+            !matches!(key.as_str(), "metadata" | "kind" | "apiVersion")
+                && (key != "status" || !self.has_status())
+        };
         let changed = {
             let empty = serde_json::Map::new();
             let (a, b) = (new.as_object().unwrap_or(&empty), old.as_object().unwrap_or(&empty));
@@ -393,15 +419,27 @@ mod tests {
     fn every_built_in_kind_has_a_schema_and_is_found() {
         let registry = Registry::new();
         for kind in registry.all() {
-            assert!(kind.schema().root().property("metadata").is_some() || kind.verbs == ["create"], "{}", kind.kind);
-            assert!(registry.find_kind(&kind.group, &kind.version, &kind.kind).is_some(), "{}", kind.kind);
+            assert!(
+                kind.schema().root().property("metadata").is_some() || kind.verbs == ["create"],
+                "{}",
+                kind.kind
+            );
+            assert!(
+                registry.find_kind(&kind.group, &kind.version, &kind.kind).is_some(),
+                "{}",
+                kind.kind
+            );
         }
-        assert_eq!(registry.versions("autoscaling", "horizontalpodautoscalers")[0].version, "v2".into());
+        assert_eq!(
+            registry.versions("autoscaling", "horizontalpodautoscalers")[0].version,
+            "v2".into()
+        );
     }
 
     #[test]
     fn orders_versions_as_kubernetes_does() {
-        let mut versions = ["v1alpha1", "foo1", "v10beta3", "v2", "v11alpha2", "v10", "v1", "v3beta1", "foo10"];
+        let mut versions =
+            ["v1alpha1", "foo1", "v10beta3", "v2", "v11alpha2", "v10", "v1", "v3beta1", "foo10"];
         versions.sort_by(|a, b| version_order(a, b));
         assert_eq!(
             versions,
@@ -415,7 +453,10 @@ mod tests {
         let pod = registry.find("", "v1", "pods").unwrap();
         let wrong = |spec: Value| decode(json!({"spec": spec}), pod.schema().root()).unwrap_err();
         for (spec, error) in [
-            (json!({"containers": "x"}), "string into Go struct field PodSpec.spec.containers of type []v1.Container"),
+            (
+                json!({"containers": "x"}),
+                "string into Go struct field PodSpec.spec.containers of type []v1.Container",
+            ),
             (
                 json!({"containers": [{"ports": [{"containerPort": "80"}]}]}),
                 "string into Go struct field ContainerPort.spec.containers.ports.containerPort of type int32",
@@ -428,8 +469,14 @@ mod tests {
                 json!({"containers": [{"command": "sh"}]}),
                 "string into Go struct field Container.spec.containers.command of type []string",
             ),
-            (json!({"nodeSelector": {"a": 1}}), "number into Go struct field PodSpec.spec.nodeSelector of type string"),
-            (json!({"hostNetwork": "yes"}), "string into Go struct field PodSpec.spec.hostNetwork of type bool"),
+            (
+                json!({"nodeSelector": {"a": 1}}),
+                "number into Go struct field PodSpec.spec.nodeSelector of type string",
+            ),
+            (
+                json!({"hostNetwork": "yes"}),
+                "string into Go struct field PodSpec.spec.hostNetwork of type bool",
+            ),
         ] {
             assert_eq!(wrong(spec), format!("json: cannot unmarshal {error}"));
         }

@@ -186,7 +186,10 @@ impl<'a> Node<'a> {
 
     /// The declared properties, by name.
     pub fn properties(self) -> impl Iterator<Item = (&'a str, Node<'a>)> {
-        self.shape.properties.iter().map(move |(name, shape)| (&**name, Node::at(self.library, shape)))
+        self.shape
+            .properties
+            .iter()
+            .map(move |(name, shape)| (&**name, Node::at(self.library, shape)))
     }
 
     /// What the elements of a list look like.

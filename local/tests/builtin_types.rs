@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use k8s_openapi::api::*;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1 as apiextensions;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as meta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1 as apiregistration;
 use schemars::SchemaGenerator;
 use serde_json::Value;
@@ -138,7 +138,9 @@ fn table(definitions: &BTreeMap<String, Value>) -> String {
             let mut said = facts.remove(&(name.clone(), field.as_str())).unwrap_or_default();
             let code = code(schema, definitions, &mut said);
             // Go's kinds keep these as plain structs, which are written even when they are empty.
-            let whole = has_kind && matches!(field.as_str(), "metadata" | "spec" | "status") && code.starts_with('@');
+            let whole = has_kind
+                && matches!(field.as_str(), "metadata" | "spec" | "status")
+                && code.starts_with('@');
             if whole && !said.contains(&"^") {
                 said.push("^");
             }
@@ -164,7 +166,10 @@ fn special(name: &str) -> Option<&'static str> {
         "Time" => "t",
         "MicroTime" => "u",
         "RawExtension" | "FieldsV1" => "o",
-        "JSON" | "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrStringArray" => "a",
+        "JSON"
+        | "JSONSchemaPropsOrArray"
+        | "JSONSchemaPropsOrBool"
+        | "JSONSchemaPropsOrStringArray" => "a",
         _ => return None,
     })
 }
@@ -197,7 +202,10 @@ fn code(schema: &Value, definitions: &BTreeMap<String, Value>, said: &mut Vec<&s
         }
         Some("object") if schema["additionalProperties"].is_object() => {
             let atomic = take(said, |fact| fact == "!").unwrap_or_default();
-            format!("{{{atomic}{}", code(&schema["additionalProperties"], definitions, &mut Vec::new()))
+            format!(
+                "{{{atomic}{}",
+                code(&schema["additionalProperties"], definitions, &mut Vec::new())
+            )
         }
         Some("object") => "o".to_owned(),
         _ => "a".to_owned(),
@@ -212,7 +220,8 @@ fn take<'a>(said: &mut Vec<&'a str>, wanted: impl Fn(&str) -> bool) -> Option<&'
 /// A type, its description, and below it one line a field; line breaks are written `\n`.
 fn descriptions(definitions: &BTreeMap<String, Value>) -> String {
     let mut text = String::new();
-    let one_line = |value: &Value| value.as_str().unwrap_or("").replace('\\', "\\\\").replace('\n', "\\n");
+    let one_line =
+        |value: &Value| value.as_str().unwrap_or("").replace('\\', "\\\\").replace('\n', "\\n");
     for (name, schema) in definitions {
         writeln!(text, "{name} {}", one_line(&schema["description"])).unwrap();
         let fields = schema["properties"].as_object().into_iter().flatten();

@@ -50,13 +50,19 @@ enum Sub {
     Other(&'static str, &'static str, &'static str, &'static str, &'static [&'static str]),
 }
 
-const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const ALL: &[&str] =
+    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const CREATE: &[&str] = &["create"];
 const EDIT: &[&str] = &["get", "patch", "update"];
 const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
 const STATUS: Sub = Sub::Itself("status", EDIT);
 
-const fn of(group: &'static str, version: &'static str, plural: &'static str, name: &'static str) -> Facts {
+const fn of(
+    group: &'static str,
+    version: &'static str,
+    plural: &'static str,
+    name: &'static str,
+) -> Facts {
     Facts {
         name,
         group,
@@ -105,7 +111,12 @@ impl Facts {
         self.generation = true;
         self
     }
-    const fn stored(mut self, group: &'static str, plural: &'static str, version: &'static str) -> Facts {
+    const fn stored(
+        mut self,
+        group: &'static str,
+        plural: &'static str,
+        version: &'static str,
+    ) -> Facts {
         self.storage = Some((group, plural, version));
         self
     }
@@ -149,8 +160,13 @@ pub(super) const FACTS: &[Facts] = &[
         .short(&["no"])
         .sub(&[Sub::Other("proxy", "", "v1", "NodeProxyOptions", PROXY), STATUS])
         .selectable(&[("spec.unschedulable", "/spec/unschedulable")]),
-    of("", "v1", "persistentvolumeclaims", "io.k8s.api.core.v1.PersistentVolumeClaim").short(&["pvc"]).sub(&[STATUS]),
-    of("", "v1", "persistentvolumes", "io.k8s.api.core.v1.PersistentVolume").cluster().short(&["pv"]).sub(&[STATUS]),
+    of("", "v1", "persistentvolumeclaims", "io.k8s.api.core.v1.PersistentVolumeClaim")
+        .short(&["pvc"])
+        .sub(&[STATUS]),
+    of("", "v1", "persistentvolumes", "io.k8s.api.core.v1.PersistentVolume")
+        .cluster()
+        .short(&["pv"])
+        .sub(&[STATUS]),
     of("", "v1", "pods", "io.k8s.api.core.v1.Pod")
         .short(&["po"])
         .in_all()
@@ -184,15 +200,13 @@ pub(super) const FACTS: &[Facts] = &[
         .generation()
         .sub(&[Sub::Scale, STATUS])
         .selectable(&[("status.replicas", "/status/replicas")]),
-    of("", "v1", "resourcequotas", "io.k8s.api.core.v1.ResourceQuota").short(&["quota"]).sub(&[STATUS]),
+    of("", "v1", "resourcequotas", "io.k8s.api.core.v1.ResourceQuota")
+        .short(&["quota"])
+        .sub(&[STATUS]),
     of("", "v1", "secrets", "io.k8s.api.core.v1.Secret").selectable(&[("type", "/type")]),
-    of("", "v1", "serviceaccounts", "io.k8s.api.core.v1.ServiceAccount").short(&["sa"]).sub(&[Sub::Other(
-        "token",
-        "authentication.k8s.io",
-        "v1",
-        "TokenRequest",
-        CREATE,
-    )]),
+    of("", "v1", "serviceaccounts", "io.k8s.api.core.v1.ServiceAccount")
+        .short(&["sa"])
+        .sub(&[Sub::Other("token", "authentication.k8s.io", "v1", "TokenRequest", CREATE)]),
     of("", "v1", "services", "io.k8s.api.core.v1.Service")
         .short(&["svc"])
         .in_all()
@@ -200,7 +214,11 @@ pub(super) const FACTS: &[Facts] = &[
         .selectable(&[("spec.clusterIP", "/spec/clusterIP"), ("spec.type", "/spec/type")]),
     // Workloads.
     of("apps", "v1", "controllerrevisions", "io.k8s.api.apps.v1.ControllerRevision"),
-    of("apps", "v1", "daemonsets", "io.k8s.api.apps.v1.DaemonSet").short(&["ds"]).in_all().generation().sub(&[STATUS]),
+    of("apps", "v1", "daemonsets", "io.k8s.api.apps.v1.DaemonSet")
+        .short(&["ds"])
+        .in_all()
+        .generation()
+        .sub(&[STATUS]),
     of("apps", "v1", "deployments", "io.k8s.api.apps.v1.Deployment")
         .short(&["deploy"])
         .in_all()
@@ -217,37 +235,58 @@ pub(super) const FACTS: &[Facts] = &[
         .in_all()
         .generation()
         .sub(&[Sub::Scale, STATUS]),
-    of("batch", "v1", "cronjobs", "io.k8s.api.batch.v1.CronJob").short(&["cj"]).in_all().generation().sub(&[STATUS]),
+    of("batch", "v1", "cronjobs", "io.k8s.api.batch.v1.CronJob")
+        .short(&["cj"])
+        .in_all()
+        .generation()
+        .sub(&[STATUS]),
     of("batch", "v1", "jobs", "io.k8s.api.batch.v1.Job")
         .in_all()
         .generation()
         .sub(&[STATUS])
         .selectable(&[("status.successful", "/status/succeeded")]),
-    of("autoscaling", "v1", "horizontalpodautoscalers", "io.k8s.api.autoscaling.v1.HorizontalPodAutoscaler")
-        .short(&["hpa"])
-        .in_all()
-        .sub(&[STATUS])
-        .stored("autoscaling", "horizontalpodautoscalers", "v2"),
-    of("autoscaling", "v2", "horizontalpodautoscalers", "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler")
-        .short(&["hpa"])
-        .in_all()
-        .sub(&[STATUS]),
+    of(
+        "autoscaling",
+        "v1",
+        "horizontalpodautoscalers",
+        "io.k8s.api.autoscaling.v1.HorizontalPodAutoscaler",
+    )
+    .short(&["hpa"])
+    .in_all()
+    .sub(&[STATUS])
+    .stored("autoscaling", "horizontalpodautoscalers", "v2"),
+    of(
+        "autoscaling",
+        "v2",
+        "horizontalpodautoscalers",
+        "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler",
+    )
+    .short(&["hpa"])
+    .in_all()
+    .sub(&[STATUS]),
     of("policy", "v1", "poddisruptionbudgets", "io.k8s.api.policy.v1.PodDisruptionBudget")
         .short(&["pdb"])
         .generation()
         .sub(&[STATUS]),
     // Network.
-    of("discovery.k8s.io", "v1", "endpointslices", "io.k8s.api.discovery.v1.EndpointSlice").generation(),
-    of("networking.k8s.io", "v1", "ingressclasses", "io.k8s.api.networking.v1.IngressClass").cluster().generation(),
+    of("discovery.k8s.io", "v1", "endpointslices", "io.k8s.api.discovery.v1.EndpointSlice")
+        .generation(),
+    of("networking.k8s.io", "v1", "ingressclasses", "io.k8s.api.networking.v1.IngressClass")
+        .cluster()
+        .generation(),
     of("networking.k8s.io", "v1", "ingresses", "io.k8s.api.networking.v1.Ingress")
         .short(&["ing"])
         .generation()
         .sub(&[STATUS]),
-    of("networking.k8s.io", "v1", "ipaddresses", "io.k8s.api.networking.v1.IPAddress").cluster().short(&["ip"]),
+    of("networking.k8s.io", "v1", "ipaddresses", "io.k8s.api.networking.v1.IPAddress")
+        .cluster()
+        .short(&["ip"]),
     of("networking.k8s.io", "v1", "networkpolicies", "io.k8s.api.networking.v1.NetworkPolicy")
         .short(&["netpol"])
         .generation(),
-    of("networking.k8s.io", "v1", "servicecidrs", "io.k8s.api.networking.v1.ServiceCIDR").cluster().sub(&[STATUS]),
+    of("networking.k8s.io", "v1", "servicecidrs", "io.k8s.api.networking.v1.ServiceCIDR")
+        .cluster()
+        .sub(&[STATUS]),
     // Coordination and events.
     of("coordination.k8s.io", "v1", "leases", "io.k8s.api.coordination.v1.Lease"),
     of("events.k8s.io", "v1", "events", "io.k8s.api.events.v1.Event")
@@ -266,32 +305,69 @@ pub(super) const FACTS: &[Facts] = &[
             ("type", "/type"),
         ]),
     // Access.
-    of("authentication.k8s.io", "v1", "selfsubjectreviews", "io.k8s.api.authentication.v1.SelfSubjectReview")
-        .cluster()
-        .verbs(CREATE),
+    of(
+        "authentication.k8s.io",
+        "v1",
+        "selfsubjectreviews",
+        "io.k8s.api.authentication.v1.SelfSubjectReview",
+    )
+    .cluster()
+    .verbs(CREATE),
     of("authentication.k8s.io", "v1", "tokenreviews", "io.k8s.api.authentication.v1.TokenReview")
         .cluster()
         .verbs(CREATE),
-    of("authorization.k8s.io", "v1", "localsubjectaccessreviews", "io.k8s.api.authorization.v1.LocalSubjectAccessReview")
-        .verbs(CREATE),
-    of("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "io.k8s.api.authorization.v1.SelfSubjectAccessReview")
-        .cluster()
-        .verbs(CREATE),
-    of("authorization.k8s.io", "v1", "selfsubjectrulesreviews", "io.k8s.api.authorization.v1.SelfSubjectRulesReview")
-        .cluster()
-        .verbs(CREATE),
-    of("authorization.k8s.io", "v1", "subjectaccessreviews", "io.k8s.api.authorization.v1.SubjectAccessReview")
-        .cluster()
-        .verbs(CREATE),
-    of("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "io.k8s.api.rbac.v1.ClusterRoleBinding").cluster(),
-    of("rbac.authorization.k8s.io", "v1", "clusterroles", "io.k8s.api.rbac.v1.ClusterRole").cluster(),
+    of(
+        "authorization.k8s.io",
+        "v1",
+        "localsubjectaccessreviews",
+        "io.k8s.api.authorization.v1.LocalSubjectAccessReview",
+    )
+    .verbs(CREATE),
+    of(
+        "authorization.k8s.io",
+        "v1",
+        "selfsubjectaccessreviews",
+        "io.k8s.api.authorization.v1.SelfSubjectAccessReview",
+    )
+    .cluster()
+    .verbs(CREATE),
+    of(
+        "authorization.k8s.io",
+        "v1",
+        "selfsubjectrulesreviews",
+        "io.k8s.api.authorization.v1.SelfSubjectRulesReview",
+    )
+    .cluster()
+    .verbs(CREATE),
+    of(
+        "authorization.k8s.io",
+        "v1",
+        "subjectaccessreviews",
+        "io.k8s.api.authorization.v1.SubjectAccessReview",
+    )
+    .cluster()
+    .verbs(CREATE),
+    of(
+        "rbac.authorization.k8s.io",
+        "v1",
+        "clusterrolebindings",
+        "io.k8s.api.rbac.v1.ClusterRoleBinding",
+    )
+    .cluster(),
+    of("rbac.authorization.k8s.io", "v1", "clusterroles", "io.k8s.api.rbac.v1.ClusterRole")
+        .cluster(),
     of("rbac.authorization.k8s.io", "v1", "rolebindings", "io.k8s.api.rbac.v1.RoleBinding"),
     of("rbac.authorization.k8s.io", "v1", "roles", "io.k8s.api.rbac.v1.Role"),
-    of("certificates.k8s.io", "v1", "certificatesigningrequests", "io.k8s.api.certificates.v1.CertificateSigningRequest")
-        .cluster()
-        .short(&["csr"])
-        .sub(&[Sub::Itself("approval", EDIT), STATUS])
-        .selectable(&[("spec.signerName", "/spec/signerName")]),
+    of(
+        "certificates.k8s.io",
+        "v1",
+        "certificatesigningrequests",
+        "io.k8s.api.certificates.v1.CertificateSigningRequest",
+    )
+    .cluster()
+    .short(&["csr"])
+    .sub(&[Sub::Itself("approval", EDIT), STATUS])
+    .selectable(&[("spec.signerName", "/spec/signerName")]),
     // Extension.
     of(
         "apiextensions.k8s.io",
@@ -304,10 +380,15 @@ pub(super) const FACTS: &[Facts] = &[
     .categories(&["api-extensions"])
     .generation()
     .sub(&[STATUS]),
-    of("apiregistration.k8s.io", "v1", "apiservices", "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService")
-        .cluster()
-        .categories(&["api-extensions"])
-        .sub(&[STATUS]),
+    of(
+        "apiregistration.k8s.io",
+        "v1",
+        "apiservices",
+        "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService",
+    )
+    .cluster()
+    .categories(&["api-extensions"])
+    .sub(&[STATUS]),
     of(
         "admissionregistration.k8s.io",
         "v1",
@@ -364,13 +445,19 @@ pub(super) const FACTS: &[Facts] = &[
     .categories(&["api-extensions"])
     .generation(),
     // Scheduling, nodes, storage: kept, and used by nobody here.
-    of("scheduling.k8s.io", "v1", "priorityclasses", "io.k8s.api.scheduling.v1.PriorityClass").cluster().short(&["pc"]),
+    of("scheduling.k8s.io", "v1", "priorityclasses", "io.k8s.api.scheduling.v1.PriorityClass")
+        .cluster()
+        .short(&["pc"]),
     of("node.k8s.io", "v1", "runtimeclasses", "io.k8s.api.node.v1.RuntimeClass").cluster(),
     of("storage.k8s.io", "v1", "csidrivers", "io.k8s.api.storage.v1.CSIDriver").cluster(),
     of("storage.k8s.io", "v1", "csinodes", "io.k8s.api.storage.v1.CSINode").cluster(),
     of("storage.k8s.io", "v1", "csistoragecapacities", "io.k8s.api.storage.v1.CSIStorageCapacity"),
-    of("storage.k8s.io", "v1", "storageclasses", "io.k8s.api.storage.v1.StorageClass").cluster().short(&["sc"]),
-    of("storage.k8s.io", "v1", "volumeattachments", "io.k8s.api.storage.v1.VolumeAttachment").cluster().sub(&[STATUS]),
+    of("storage.k8s.io", "v1", "storageclasses", "io.k8s.api.storage.v1.StorageClass")
+        .cluster()
+        .short(&["sc"]),
+    of("storage.k8s.io", "v1", "volumeattachments", "io.k8s.api.storage.v1.VolumeAttachment")
+        .cluster()
+        .sub(&[STATUS]),
 ];
 
 /// The kind of one row.
@@ -390,7 +477,11 @@ pub(super) fn kind(facts: &'static Facts, library: &Arc<Library>) -> Kind {
         namespaced: facts.namespaced,
         verbs: facts.verbs.to_vec(),
         subresources: facts.subresources.iter().map(|sub| subresource(facts, kind, sub)).collect(),
-        storage: Storage { group: storage.0.into(), plural: storage.1.into(), version: storage.2.into() },
+        storage: Storage {
+            group: storage.0.into(),
+            plural: storage.1.into(),
+            version: storage.2.into(),
+        },
         has_generation: facts.generation,
         source: Source::Builtin(facts),
         schema: Default::default(),

@@ -77,7 +77,11 @@ impl FieldError {
     }
 
     /// The value is not one of a fixed set. `supported` is shown in the order given.
-    pub fn not_supported(field: impl Into<String>, value: &Value, supported: &[&str]) -> FieldError {
+    pub fn not_supported(
+        field: impl Into<String>,
+        value: &Value,
+        supported: &[&str],
+    ) -> FieldError {
         let mut message = format!("Unsupported value: {}", shown(value));
         if !supported.is_empty() {
             let quoted: Vec<String> = supported.iter().map(|value| quote(value)).collect();
@@ -188,7 +192,9 @@ pub fn quote(text: &str) -> String {
             '\u{8}' => quoted.push_str("\\b"),
             '\u{c}' => quoted.push_str("\\f"),
             '\u{b}' => quoted.push_str("\\v"),
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => quoted.push_str(&format!("\\x{:02x}", c as u32)),
+            c if (c as u32) < 0x20 || c as u32 == 0x7f => {
+                quoted.push_str(&format!("\\x{:02x}", c as u32))
+            }
             c => quoted.push(c),
         }
     }

@@ -37,7 +37,12 @@ enum Step {
 
 impl Decoder {
     /// None stands for Go's zero value that is not written. `owner` is the innermost struct's name.
-    fn value(&mut self, value: Value, node: Node<'_>, owner: &str) -> Result<Option<Value>, String> {
+    fn value(
+        &mut self,
+        value: Value,
+        node: Node<'_>,
+        owner: &str,
+    ) -> Result<Option<Value>, String> {
         if value.is_null() {
             return Ok(None);
         }
@@ -60,33 +65,45 @@ impl Decoder {
             (Type::IntOrString, Value::String(text)) => Ok(Some(Value::String(text))),
             (Type::IntOrString, Value::Number(number)) => match whole(&number) {
                 Some(whole) if i32::try_from(whole).is_ok() => Ok(Some(whole.into())),
-                _ => Err(format!("json: cannot unmarshal number {number} into Go value of type int32")),
+                _ => Err(format!(
+                    "json: cannot unmarshal number {number} into Go value of type int32"
+                )),
             },
-            (Type::IntOrString, value) => {
-                Err(format!("json: cannot unmarshal {} into Go value of type int32", described(&value)))
-            }
+            (Type::IntOrString, value) => Err(format!(
+                "json: cannot unmarshal {} into Go value of type int32",
+                described(&value)
+            )),
             (Type::Quantity, Value::String(text)) => match quantity::canonical(text.trim()) {
                 Ok(canonical) => Ok(Some(canonical.into())),
                 Err(error) => Err(error),
             },
-            (Type::Quantity, Value::Number(number)) => match quantity::canonical(&number.to_string()) {
-                Ok(canonical) => Ok(Some(canonical.into())),
-                Err(error) => Err(error),
-            },
+            (Type::Quantity, Value::Number(number)) => {
+                match quantity::canonical(&number.to_string()) {
+                    Ok(canonical) => Ok(Some(canonical.into())),
+                    Err(error) => Err(error),
+                }
+            }
             (Type::Quantity, _) => Err(quantity::MALFORMED.to_owned()),
             (Type::Time, Value::String(text)) => time(&text, false).map(Some),
             (Type::MicroTime, Value::String(text)) => time(&text, true).map(Some),
-            (Type::Time | Type::MicroTime, value) => {
-                Err(format!("json: cannot unmarshal {} into Go value of type string", described(&value)))
-            }
+            (Type::Time | Type::MicroTime, value) => Err(format!(
+                "json: cannot unmarshal {} into Go value of type string",
+                described(&value)
+            )),
             (Type::Bytes, Value::String(text)) => bytes(&text).map(Some),
             (_, value) => wrong(self, &value),
         }
     }
 
-    fn object(&mut self, fields: Map<String, Value>, node: Node<'_>, owner: &str) -> Result<Value, String> {
+    fn object(
+        &mut self,
+        fields: Map<String, Value>,
+        node: Node<'_>,
+        owner: &str,
+    ) -> Result<Value, String> {
         let mut made = Map::new();
-        let is_struct = !node.properties.is_empty() || (node.name.is_some() && node.additional.is_none());
+        let is_struct =
+            !node.properties.is_empty() || (node.name.is_some() && node.additional.is_none());
         if !is_struct {
             let Some(values) = node.additional() else { return Ok(Value::Object(fields)) };
             for (key, value) in fields {
@@ -151,7 +168,10 @@ impl Decoder {
         if fields.is_empty() {
             return format!("json: cannot unmarshal {found} into Go value of type {wanted}");
         }
-        format!("json: cannot unmarshal {found} into Go struct field {owner}.{} of type {wanted}", fields.join("."))
+        format!(
+            "json: cannot unmarshal {found} into Go struct field {owner}.{} of type {wanted}",
+            fields.join(".")
+        )
     }
 
     fn shown(&self) -> String {
@@ -190,7 +210,9 @@ pub fn zero(node: Node<'_>) -> Value {
 /// Adds the fields that Go writes even when they are empty.
 fn fill(made: &mut Map<String, Value>, node: Node<'_>) {
     for (name, field) in node.properties() {
-        if (field.edge.always || node.required.iter().any(|required| **required == *name)) && !made.contains_key(name) {
+        if (field.edge.always || node.required.iter().any(|required| **required == *name))
+            && !made.contains_key(name)
+        {
             made.insert(name.to_owned(), zero(field));
         }
     }
@@ -201,7 +223,9 @@ fn is_written(value: &Value, node: Node<'_>, name: &str, field: Node<'_>) -> boo
     let empty = match value {
         Value::String(text) => text.is_empty() && !field.edge.empty_counts,
         Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty() && (field.additional.is_some() || field.preserve_unknown),
+        Value::Object(fields) => {
+            fields.is_empty() && (field.additional.is_some() || field.preserve_unknown)
+        }
         Value::Bool(value) => !value && !field.edge.empty_counts,
         Value::Number(number) => number.as_i64() == Some(0) && !field.edge.empty_counts,
         _ => false,
@@ -243,7 +267,9 @@ fn go_type(node: Node<'_>) -> String {
         Type::Int64 => "int64".to_owned(),
         Type::Number => "float64".to_owned(),
         Type::Bytes => "[]uint8".to_owned(),
-        Type::Array => format!("[]{}", node.items().map_or_else(|| "interface {}".to_owned(), go_type)),
+        Type::Array => {
+            format!("[]{}", node.items().map_or_else(|| "interface {}".to_owned(), go_type))
+        }
         Type::Object => match node.additional() {
             Some(values) if values.kind == Type::Quantity => "v1.ResourceList".to_owned(),
             Some(values) => format!("map[string]{}", go_type(values)),
@@ -263,7 +289,11 @@ fn time(text: &str, micro: bool) -> Result<Value, String> {
         return Err(unparsable(text, text));
     }
     let parsed: jiff::Timestamp = text.parse().map_err(|_| unparsable(text, text))?;
-    let formatted = if micro { parsed.strftime("%Y-%m-%dT%H:%M:%S.%6fZ") } else { parsed.strftime("%Y-%m-%dT%H:%M:%SZ") };
+    let formatted = if micro {
+        parsed.strftime("%Y-%m-%dT%H:%M:%S.%6fZ")
+    } else {
+        parsed.strftime("%Y-%m-%dT%H:%M:%SZ")
+    };
     Ok(formatted.to_string().into())
 }
 

@@ -149,7 +149,10 @@ fn scaled(whole: &str, fraction: &str, scale: Scale) -> i128 {
         Scale::Ten(power) => {
             let divisor = 10_i128.checked_pow((-power).min(28) as u32).unwrap_or(i128::MAX);
             // In units of 10^-18, so that nothing is lost before rounding up.
-            up(up(whole.saturating_mul(BILLION * BILLION).saturating_add(fraction), divisor), BILLION)
+            up(
+                up(whole.saturating_mul(BILLION * BILLION).saturating_add(fraction), divisor),
+                BILLION,
+            )
         }
     }
 }
@@ -184,7 +187,8 @@ fn write(amount: Amount, format: Format) -> String {
             if format == Format::Exponent {
                 return if power == 0 { units.to_string() } else { format!("{units}e{power}") };
             }
-            let suffix = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"][((power + 9) / 3) as usize];
+            let suffix =
+                ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"][((power + 9) / 3) as usize];
             format!("{units}{suffix}")
         }
     }
@@ -197,10 +201,27 @@ mod tests {
     #[test]
     fn keeps_the_amount_in_its_canonical_form() {
         for (given, kept) in [
-            ("0", "0"), ("0.5", "500m"), ("1", "1"), ("1000m", "1"), ("1500m", "1500m"), ("1000", "1k"),
-            ("100Mi", "100Mi"), ("1024Mi", "1Gi"), ("1.5Gi", "1536Mi"), ("0.5Ki", "512"), ("1e3", "1e3"),
-            ("12e6", "12e6"), ("1024", "1024"), ("-1", "-1"), ("0.1", "100m"), ("1Ki", "1Ki"), (".5", "500m"),
-            ("0.0000000001", "1n"), ("1E", "1E"), ("100k", "100k"), ("0.001Ki", "1024m"),
+            ("0", "0"),
+            ("0.5", "500m"),
+            ("1", "1"),
+            ("1000m", "1"),
+            ("1500m", "1500m"),
+            ("1000", "1k"),
+            ("100Mi", "100Mi"),
+            ("1024Mi", "1Gi"),
+            ("1.5Gi", "1536Mi"),
+            ("0.5Ki", "512"),
+            ("1e3", "1e3"),
+            ("12e6", "12e6"),
+            ("1024", "1024"),
+            ("-1", "-1"),
+            ("0.1", "100m"),
+            ("1Ki", "1Ki"),
+            (".5", "500m"),
+            ("0.0000000001", "1n"),
+            ("1E", "1E"),
+            ("100k", "100k"),
+            ("0.001Ki", "1024m"),
         ] {
             assert_eq!(canonical(given).as_deref(), Ok(kept), "{given}");
         }

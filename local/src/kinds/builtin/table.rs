@@ -16,7 +16,9 @@ pub(in crate::kinds) struct Table {
 /// For kinds without columns of their own.
 pub(in crate::kinds) const NAME_AND_AGE: Table = Table {
     columns: &[("Name", "string", 0, NAME), ("Created At", "date", 0, CREATED)],
-    row: |object, _| vec![object["metadata"]["name"].clone(), object["metadata"]["creationTimestamp"].clone()],
+    row: |object, _| {
+        vec![object["metadata"]["name"].clone(), object["metadata"]["creationTimestamp"].clone()]
+    },
 };
 
 const NAME: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
