@@ -21,6 +21,8 @@ mod replica_set;
 mod requests;
 mod resources;
 mod selector;
+#[cfg(test)]
+mod sim;
 mod world;
 
 /// The running controllers. Dropping it stops them without waiting.

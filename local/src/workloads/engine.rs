@@ -619,7 +619,7 @@ async fn tell_namespace(
     send_all(client, news, vec![write]).await.map(drop).map_err(|(error, _)| error)
 }
 
-async fn see(news: &mpsc::Sender<News>, resource: Resource, object: Object) {
+async fn see(news: &mpsc::Sender<News>, resource: Resource, object: Box<Object>) {
     // The receiver is gone only when everything stops.
-    let _ = news.send(News::Seen(resource, Seen::Object(Box::new(object)))).await;
+    let _ = news.send(News::Seen(resource, Seen::Object(object))).await;
 }

@@ -218,7 +218,7 @@ fn finish(plan: &mut Plan, status: &mut JobStatus, end: &End, now: Timestamp) {
 
 /// Makes pods, later if some failed lately.
 fn start(plan: &mut Plan, job: &Job, pods: &[&Pod], missing: i32, now: Timestamp) {
-    let failures = job.status.failed.unwrap_or(0);
+    let failures = pods.iter().filter(|pod| pod.phase == Phase::Failed).count() as i32;
     let last =
         pods.iter().filter(|pod| pod.phase == Phase::Failed).map(|pod| pod.meta.created).max();
     if let Some(last) = last.filter(|_| failures > 0) {

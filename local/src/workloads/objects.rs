@@ -184,9 +184,12 @@ pub struct Pod {
     pub ready_since: Option<Timestamp>,
     /// Restarts of the container that restarted most.
     pub restarts: i32,
-    /// Named container ports: name, protocol, number.
-    pub ports: Box<[(Box<str>, Box<str>, i32)]>,
+    /// Named container ports.
+    pub ports: Box<[NamedPort]>,
 }
+
+/// Name, protocol, number.
+pub type NamedPort = (Box<str>, Box<str>, i32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {

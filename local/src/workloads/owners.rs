@@ -203,11 +203,13 @@ impl Graph {
         let mut unknown = Vec::new();
         for owner in &node.owners {
             match self.nodes.get(&owner.uid) {
-                Some(it) if it.waits_for_dependents() => drop(waiting.insert(owner.uid.clone())),
+                Some(it) if it.waits_for_dependents() => {
+                    waiting.insert(owner.uid.clone());
+                }
                 Some(_) => solid += 1,
                 None if self.assumed.contains(&owner.uid) => solid += 1,
                 None if self.absent.contains(&owner.uid) => {
-                    drop(dangling.insert(owner.uid.clone()))
+                    dangling.insert(owner.uid.clone());
                 }
                 None => unknown.push(owner.clone()),
             }

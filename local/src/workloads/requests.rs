@@ -29,7 +29,7 @@ const MANAGER: &str = "kube-controller-manager";
 #[derive(Debug)]
 pub enum Answer {
     /// The object as it is now.
-    Now(Object),
+    Now(Box<Object>),
     /// The object is gone.
     Gone,
 }
@@ -74,7 +74,9 @@ pub async fn send(client: &Client, write: &Write) -> Result<Answer, Error> {
     let text = client.request_text(request.map_err(Error::HttpError)?).await?;
     let is_delete = matches!(write, Write::Delete { .. });
     match read(resource, &text)? {
-        Some(object) if !is_delete || object.meta().deleted.is_some() => Ok(Answer::Now(object)),
+        Some(object) if !is_delete || object.meta().deleted.is_some() => {
+            Ok(Answer::Now(Box::new(object)))
+        }
         _ => Ok(Answer::Gone),
     }
 }
@@ -251,7 +253,7 @@ fn bytes(body: &Value) -> Vec<u8> {
 }
 
 /// The object in `text`, which may be a `Status` instead.
-fn read(resource: &Resource, text: &str) -> Result<Option<Object>, Error> {
+pub fn read(resource: &Resource, text: &str) -> Result<Option<Object>, Error> {
     let planned = Kind::PLANNED.into_iter().find(|kind| kind.is(resource));
     match planned {
         _ if is_status(text) => Ok(None),
