@@ -1,1 +1,4 @@
-//! activator
+//! Holds requests until a pod can take them, and tells the autoscaler of them.
+
+pub mod assign;
+pub mod backends;
