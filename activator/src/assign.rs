@@ -5,15 +5,15 @@
 
 use std::collections::BTreeMap;
 
-/// The pods of one revision, what each has in flight, and who waits for room. First come, first
-/// served.
+/// The pods of one revision, where each is, what each has in flight, and who waits for room. First
+/// come, first served.
 #[derive(Debug)]
-pub struct Assign<W> {
+pub struct Assign<W, A> {
     /// Requests that one pod may have in flight; none is no limit.
     limit: Option<u32>,
     /// Most requests that may wait.
     bound: usize,
-    slots: Vec<Slot>,
+    slots: Vec<Slot<A>>,
     /// Where the search for the pod with the fewest requests begins, so that equals take turns.
     turn: usize,
     waiting: BTreeMap<Ticket, W>,
@@ -41,7 +41,8 @@ pub enum Asked {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Slot {
+struct Slot<A> {
+    address: A,
     state: State,
     in_flight: u32,
 }
@@ -60,9 +61,9 @@ enum State {
 /// idle and can go; above it they are spread.
 const PACKED_LIMIT: u32 = 3;
 
-impl<W> Assign<W> {
+impl<W, A: Copy> Assign<W, A> {
     /// No pods, nobody waiting.
-    pub fn new(limit: Option<u32>, bound: usize) -> Assign<W> {
+    pub fn new(limit: Option<u32>, bound: usize) -> Assign<W, A> {
         Assign { limit, bound, slots: Vec::new(), turn: 0, waiting: BTreeMap::new(), next: Ticket(0) }
     }
 
@@ -108,9 +109,9 @@ impl<W> Assign<W> {
     }
 
     /// Adds a pod, which takes no requests yet.
-    pub fn add(&mut self) -> PodId {
-        let slot = Slot { state: State::Closed, in_flight: 0 };
-        let unused = |it: &Slot| it.state == State::Gone && it.in_flight == 0;
+    pub fn add(&mut self, address: A) -> PodId {
+        let slot = Slot { address, state: State::Closed, in_flight: 0 };
+        let unused = |it: &Slot<A>| it.state == State::Gone && it.in_flight == 0;
         let index = self.slots.iter().position(unused).unwrap_or_else(|| {
             self.slots.push(slot);
             self.slots.len() - 1
@@ -145,6 +146,11 @@ impl<W> Assign<W> {
     /// Requests that wait.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Where `pod` is reached; also when it is forgotten, as long as a request is in flight.
+    pub fn address(&self, pod: PodId) -> A {
+        self.slots[pod.0 as usize].address
     }
 
     /// Requests in flight on `pod`.
@@ -214,9 +220,9 @@ mod tests {
 
     use super::*;
 
-    fn pods(limit: Option<u32>, count: usize) -> (Assign<u32>, Vec<PodId>) {
+    fn pods(limit: Option<u32>, count: usize) -> (Assign<u32, ()>, Vec<PodId>) {
         let mut assign = Assign::new(limit, 3);
-        let pods: Vec<PodId> = (0..count).map(|_| assign.add()).collect();
+        let pods: Vec<PodId> = (0..count).map(|_| assign.add(())).collect();
         pods.iter().for_each(|pod| assign.open(*pod));
         (assign, pods)
     }
@@ -288,9 +294,9 @@ mod tests {
         let (mut assign, pods) = pods(Some(1), 2);
         assign.ask(|| 0);
         assign.forget(pods[0]);
-        assert_eq!(assign.add(), PodId(2), "the place is in use");
+        assert_eq!(assign.add(()), PodId(2), "the place is in use");
         assign.release(pods[0]);
-        assert_eq!(assign.add(), pods[0]);
+        assert_eq!(assign.add(()), pods[0]);
     }
 
     #[test]
@@ -337,7 +343,7 @@ mod tests {
             steps in proptest::collection::vec(step(), 1..200),
         ) {
             let mut assign = Assign::new(limit, 20);
-            let mut pods: Vec<(PodId, bool)> = (0..4).map(|_| (assign.add(), false)).collect();
+            let mut pods: Vec<(PodId, bool)> = (0..4).map(|_| (assign.add(()), false)).collect();
             let mut running: Vec<PodId> = Vec::new();
             let mut waiting: Vec<(Ticket, u32)> = Vec::new();
             for (number, step) in steps.into_iter().enumerate() {
@@ -363,7 +369,7 @@ mod tests {
                     }
                     Step::Replace(it) => {
                         assign.forget(pods[it].0);
-                        pods[it] = (assign.add(), false);
+                        pods[it] = (assign.add(()), false);
                     }
                     _ => {}
                 }

@@ -4,15 +4,13 @@
 //! Source: knative/serving `pkg/activator/net/revision_backends.go`, and better: a pod that comes back
 //! keeps its count, and one that refuses connections is out at once.
 
-use std::net::SocketAddr;
-
 use crate::assign::{Assign, PodId};
 
 /// One endpoint of a revision's private Service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Seen<A> {
     /// Where the pod's queue listens.
-    pub address: SocketAddr,
+    pub address: A,
     /// The pod's UID: another pod may later get the same address.
     pub uid: String,
     /// Whether Kubernetes calls the pod ready.
@@ -23,24 +21,24 @@ pub struct Seen {
 
 /// A pod that is to be asked until it answers that it is ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Probe {
+pub struct Probe<A> {
     pub pod: PodId,
-    pub address: SocketAddr,
+    pub address: A,
 }
 
 /// The pods of one revision. Each is known by address and UID as long as its endpoint exists.
 #[derive(Debug)]
-pub struct Backends {
+pub struct Backends<A> {
     /// Whether a pod that Kubernetes does not call ready may be asked for itself. Not so for pods
     /// whose readiness only the kubelet can tell (exec and startup probes).
     may_ask: bool,
-    pods: Vec<Pod>,
+    pods: Vec<Pod<A>>,
 }
 
 #[derive(Debug)]
-struct Pod {
+struct Pod<A> {
     id: PodId,
-    seen: Seen,
+    seen: Seen<A>,
     health: Health,
 }
 
@@ -54,14 +52,14 @@ enum Health {
     Awaited,
 }
 
-impl Backends {
+impl<A: Copy + PartialEq> Backends<A> {
     /// No pods.
-    pub fn new(may_ask: bool) -> Backends {
+    pub fn new(may_ask: bool) -> Backends<A> {
         Backends { may_ask, pods: Vec::new() }
     }
 
     /// Takes the endpoints as they are now, all of them, and returns the pods to begin to probe.
-    pub fn observe<W>(&mut self, all: &[Seen], assign: &mut Assign<W>) -> Vec<Probe> {
+    pub fn observe<W>(&mut self, all: &[Seen<A>], assign: &mut Assign<W, A>) -> Vec<Probe<A>> {
         self.pods.retain(|pod| {
             let exists = all.iter().any(|seen| pod.is(seen));
             if !exists {
@@ -74,7 +72,7 @@ impl Backends {
             let known = self.pods.iter().position(|pod| pod.is(seen));
             let index = known.unwrap_or_else(|| {
                 let before = Seen { ready: false, ..seen.clone() };
-                self.pods.push(Pod { id: assign.add(), seen: before, health: Health::Awaited });
+                self.pods.push(Pod { id: assign.add(seen.address), seen: before, health: Health::Awaited });
                 self.pods.len() - 1
             });
             let pod = &mut self.pods[index];
@@ -97,7 +95,7 @@ impl Backends {
     }
 
     /// Takes a good answer of `pod` to a probe.
-    pub fn answered<W>(&mut self, pod: PodId, assign: &mut Assign<W>) {
+    pub fn answered<W>(&mut self, pod: PodId, assign: &mut Assign<W, A>) {
         if let Some(pod) = self.find(pod) {
             pod.health = Health::Good;
             pod.apply(assign);
@@ -106,7 +104,7 @@ impl Backends {
 
     /// Takes that a connection to `pod` failed: it gets nothing more until it answers the probe that
     /// is returned. None when the pod is gone or being probed already.
-    pub fn refused<W>(&mut self, pod: PodId, assign: &mut Assign<W>) -> Option<Probe> {
+    pub fn refused<W>(&mut self, pod: PodId, assign: &mut Assign<W, A>) -> Option<Probe<A>> {
         let pod = self.find(pod).filter(|it| it.health == Health::Good)?;
         pod.health = Health::Asked;
         pod.apply(assign);
@@ -114,15 +112,10 @@ impl Backends {
     }
 
     /// Whether `probe` is still worth asking: its pod is there, not on its way out, and not yet ready.
-    pub fn is_asked(&self, probe: Probe) -> bool {
+    pub fn is_asked(&self, probe: Probe<A>) -> bool {
         self.pods.iter().any(|pod| {
             pod.probe() == probe && pod.health == Health::Asked && !pod.seen.terminating
         })
-    }
-
-    /// Where `pod` listens; none when it is gone.
-    pub fn address(&self, pod: PodId) -> Option<SocketAddr> {
-        self.pods.iter().find(|it| it.id == pod).map(|it| it.seen.address)
     }
 
     /// Whether there is no pod.
@@ -130,21 +123,21 @@ impl Backends {
         self.pods.is_empty()
     }
 
-    fn find(&mut self, pod: PodId) -> Option<&mut Pod> {
+    fn find(&mut self, pod: PodId) -> Option<&mut Pod<A>> {
         self.pods.iter_mut().find(|it| it.id == pod)
     }
 }
 
-impl Pod {
-    fn is(&self, seen: &Seen) -> bool {
+impl<A: Copy + PartialEq> Pod<A> {
+    fn is(&self, seen: &Seen<A>) -> bool {
         self.seen.address == seen.address && self.seen.uid == seen.uid
     }
 
-    fn probe(&self) -> Probe {
+    fn probe(&self) -> Probe<A> {
         Probe { pod: self.id, address: self.seen.address }
     }
 
-    fn apply<W>(&self, assign: &mut Assign<W>) {
+    fn apply<W>(&self, assign: &mut Assign<W, A>) {
         if self.health == Health::Good && !self.seen.terminating {
             assign.open(self.id);
         } else {
@@ -158,17 +151,17 @@ mod tests {
     use super::*;
 
     struct Revision {
-        backends: Backends,
-        assign: Assign<()>,
+        backends: Backends<u8>,
+        assign: Assign<(), u8>,
     }
 
     /// `r`eady, `n`ot ready, `t`erminating; the number is both address and UID.
-    fn seen(text: &str) -> Vec<Seen> {
+    fn seen(text: &str) -> Vec<Seen<u8>> {
         text.split_whitespace()
             .map(|word| {
                 let (state, number) = word.split_at(1);
                 Seen {
-                    address: format!("10.0.0.{number}:8012").parse().unwrap(),
+                    address: number.parse().unwrap(),
                     uid: number.to_owned(),
                     ready: state == "r",
                     terminating: state == "t",
@@ -182,11 +175,11 @@ mod tests {
             Revision { backends: Backends::new(may_ask), assign: Assign::new(Some(100), 10) }
         }
 
-        /// The last numbers of the addresses to probe.
+        /// Observes, compares what is to be probed and what is open; returns what is to be probed.
         #[track_caller]
-        fn observe(&mut self, text: &str, probed: &str, open: &str) -> Vec<Probe> {
+        fn observe(&mut self, text: &str, probed: &str, open: &str) -> Vec<Probe<u8>> {
             let probes = self.backends.observe(&seen(text), &mut self.assign);
-            let words: Vec<String> = probes.iter().map(|it| last(it.address)).collect();
+            let words: Vec<String> = probes.iter().map(|it| it.address.to_string()).collect();
             assert_eq!(words.join(" "), probed, "probed after {text}");
             self.check_open(open);
             probes
@@ -198,16 +191,12 @@ mod tests {
             for pod in &self.backends.pods {
                 // A pod is open when a queue of one drains into it.
                 if pod.health == Health::Good && !pod.seen.terminating {
-                    open.push(last(pod.seen.address));
+                    open.push(pod.seen.address.to_string());
                 }
             }
             assert_eq!(open.join(" "), expected);
             assert_eq!(self.assign.is_open(), !expected.is_empty());
         }
-    }
-
-    fn last(address: SocketAddr) -> String {
-        address.ip().to_string().rsplit('.').next().unwrap().to_owned()
     }
 
     #[test]
