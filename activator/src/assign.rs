@@ -64,7 +64,14 @@ const PACKED_LIMIT: u32 = 3;
 impl<W, A: Copy> Assign<W, A> {
     /// No pods, nobody waiting.
     pub fn new(limit: Option<u32>, bound: usize) -> Assign<W, A> {
-        Assign { limit, bound, slots: Vec::new(), turn: 0, waiting: BTreeMap::new(), next: Ticket(0) }
+        Assign {
+            limit,
+            bound,
+            slots: Vec::new(),
+            turn: 0,
+            waiting: BTreeMap::new(),
+            next: Ticket(0),
+        }
     }
 
     /// A pod for one more request, or a place in the queue, where `waiter` is kept until a pod is
@@ -180,9 +187,11 @@ impl<W, A: Copy> Assign<W, A> {
         let count = self.slots.len();
         let mut best: Option<(usize, u32)> = None;
         for step in 0..count {
-            let index = if self.turn + step < count { self.turn + step } else { self.turn + step - count };
+            let index =
+                if self.turn + step < count { self.turn + step } else { self.turn + step - count };
             let slot = self.slots[index];
-            if slot.state != State::Open || slot.in_flight >= best.map_or(limit, |(_, least)| least) {
+            if slot.state != State::Open || slot.in_flight >= best.map_or(limit, |(_, least)| least)
+            {
                 continue;
             }
             best = Some((index, slot.in_flight));

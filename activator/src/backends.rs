@@ -72,7 +72,11 @@ impl<A: Copy + PartialEq> Backends<A> {
             let known = self.pods.iter().position(|pod| pod.is(seen));
             let index = known.unwrap_or_else(|| {
                 let before = Seen { ready: false, ..seen.clone() };
-                self.pods.push(Pod { id: assign.add(seen.address), seen: before, health: Health::Awaited });
+                self.pods.push(Pod {
+                    id: assign.add(seen.address),
+                    seen: before,
+                    health: Health::Awaited,
+                });
                 self.pods.len() - 1
             });
             let pod = &mut self.pods[index];
@@ -113,9 +117,9 @@ impl<A: Copy + PartialEq> Backends<A> {
 
     /// Whether `probe` is still worth asking: its pod is there, not on its way out, and not yet ready.
     pub fn is_asked(&self, probe: Probe<A>) -> bool {
-        self.pods.iter().any(|pod| {
-            pod.probe() == probe && pod.health == Health::Asked && !pod.seen.terminating
-        })
+        self.pods
+            .iter()
+            .any(|pod| pod.probe() == probe && pod.health == Health::Asked && !pod.seen.terminating)
     }
 
     /// Whether there is no pod.

@@ -35,7 +35,10 @@ pub fn facts(revision: &serving::Revision, timeout: Duration) -> Facts {
         container.startup_probe.is_some() || readiness.is_some_and(|probe| probe.exec.is_some())
     });
     Facts {
-        limit: spec.container_concurrency.and_then(|it| u32::try_from(it).ok()).filter(|it| *it > 0),
+        limit: spec
+            .container_concurrency
+            .and_then(|it| u32::try_from(it).ok())
+            .filter(|it| *it > 0),
         timeout: seconds(spec.timeout_seconds).unwrap_or(timeout),
         response_start: seconds(spec.response_start_timeout_seconds),
         may_ask: !only_kubelet_can_tell,
@@ -71,7 +74,7 @@ fn pods(slice: &EndpointSlice) -> Vec<Seen<Address>> {
             terminating: conditions.terminating.unwrap_or(false),
         })
     };
-    slice.endpoints.iter().filter_map(pod).collect()
+    slice.endpoints.iter().flatten().filter_map(pod).collect()
 }
 
 #[cfg(test)]

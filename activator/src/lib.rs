@@ -2,3 +2,7 @@
 
 pub mod assign;
 pub mod backends;
+pub mod discover;
+pub mod load;
+pub mod revision;
+pub mod serve;

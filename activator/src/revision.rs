@@ -7,9 +7,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use proxy::hop::{Protocol, Upstream};
-use runtime::cluster::Key;
+use runtime::cluster::{Cluster, Key};
 use tokio::{sync::oneshot, time::Instant};
-use tokio_util::task::TaskTracker;
 
 use crate::{
     assign::{Asked, Assign, PodId, Ticket},
@@ -120,7 +119,7 @@ impl Revision {
         self: &Arc<Self>,
         all: &[Seen<Address>],
         upstream: &Arc<dyn Upstream>,
-        tasks: &TaskTracker,
+        cluster: &Cluster,
     ) {
         let probes = {
             let mut state = self.state.lock();
@@ -130,7 +129,7 @@ impl Revision {
             probes
         };
         for probe in probes {
-            self.probe(probe, upstream, tasks);
+            self.probe(probe, upstream, cluster);
         }
     }
 
@@ -161,11 +160,11 @@ impl Revision {
         self: &Arc<Self>,
         probe: Probe<Address>,
         upstream: &Arc<dyn Upstream>,
-        tasks: &TaskTracker,
+        cluster: &Cluster,
     ) {
         let revision = Arc::downgrade(self);
         let upstream = upstream.clone();
-        tasks.spawn(async move {
+        cluster.spawn(async move {
             let began = Instant::now();
             while revision.upgrade().is_some_and(|revision| revision.is_asked(probe)) {
                 let asked = Instant::now();
@@ -229,7 +228,7 @@ impl Flight {
 
     /// Gives the pod back because it took no connection, and asks for another. The pod gets nothing
     /// until it answers a probe.
-    pub fn refused(&mut self, upstream: &Arc<dyn Upstream>, tasks: &TaskTracker) -> Result<(), Full> {
+    pub fn refused(&mut self, upstream: &Arc<dyn Upstream>, cluster: &Cluster) -> Result<(), Full> {
         let Place::Pod(pod, _) = std::mem::replace(&mut self.place, Place::Nowhere) else {
             return Ok(());
         };
@@ -244,7 +243,7 @@ impl Flight {
             probe
         };
         if let Some(probe) = probe {
-            self.revision.probe(probe, upstream, tasks);
+            self.revision.probe(probe, upstream, cluster);
         }
         Ok(())
     }

@@ -164,7 +164,14 @@ pub fn decide(
         panicking,
         held: held.filter(|_| f64::from(wanted) != asked_pods),
     };
-    (state, Decision { pods: wanted, excess_burst_capacity: excess_burst_capacity(observed, policy), reason })
+    (
+        state,
+        Decision {
+            pods: wanted,
+            excess_burst_capacity: excess_burst_capacity(observed, policy),
+            reason,
+        },
+    )
 }
 
 /// What the ready pods could take beyond the load of the panic window and the burst to be ready for.
@@ -280,8 +287,11 @@ mod tests {
 
     #[test]
     fn shrinking_waits_for_the_delay() {
-        let policy =
-            Policy { scale_down_delay: Some(Duration::from_secs(6)), max_down_rate: 10.0, ..policy() };
+        let policy = Policy {
+            scale_down_delay: Some(Duration::from_secs(6)),
+            max_down_rate: 10.0,
+            ..policy()
+        };
         let mut state = State::default();
         for (second, stable, pods, held) in [
             (0, 30.0, 3, None),
@@ -309,7 +319,7 @@ mod tests {
     fn excess_burst_capacity_is_what_is_left_of_the_ready_pods() {
         for (burst_capacity, observed, expected) in [
             (Some(0.0), load(0.0, 5000.0, 1), 0), //       never in the path
-            (None, load(0.0, 0.0, 100), -1), //            always in the path
+            (None, load(0.0, 0.0, 100), -1),      //            always in the path
             (Some(200.0), load(0.0, 0.0, 0), -200),
             (Some(200.0), load(0.0, 0.0, 2), 0),
             (Some(200.0), load(0.0, 0.5, 2), -1), //       rounded down

@@ -172,7 +172,10 @@ mod tests {
                 *counts.entry(name).or_default() += 1;
             }
         }
-        assert!(counts.len() == 40 && counts.values().all(|it| (20..=90).contains(it)), "{counts:?}");
+        assert!(
+            counts.len() == 40 && counts.values().all(|it| (20..=90).contains(it)),
+            "{counts:?}"
+        );
     }
 
     #[test]

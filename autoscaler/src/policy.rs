@@ -90,17 +90,15 @@ pub fn policy(autoscaler: &PodAutoscaler, config: &config::Config) -> Policy {
     let cluster = &config.autoscaler;
     let number = |names: &[&str]| -> Option<f64> { find(annotations, names)?.parse().ok() };
     let count = |names: &[&str]| -> Option<u32> { find(annotations, names)?.parse().ok() };
-    let duration = |names: &[&str]| -> Option<Duration> { parse_duration(find(annotations, names)?) };
+    let duration =
+        |names: &[&str]| -> Option<Duration> { parse_duration(find(annotations, names)?) };
 
     let metric = match find(annotations, &[keys::autoscaling::METRIC]) {
         Some(keys::autoscaling::RPS) => Metric::Rate,
         _ => Metric::Concurrency,
     };
-    let limit = autoscaler
-        .spec
-        .container_concurrency
-        .filter(|limit| *limit > 0)
-        .map(|limit| limit as f64);
+    let limit =
+        autoscaler.spec.container_concurrency.filter(|limit| *limit > 0).map(|limit| limit as f64);
     let (capacity, utilization) = match metric {
         Metric::Rate => (cluster.requests_per_second_target_default, RATE_UTILIZATION),
         Metric::Concurrency => (
@@ -113,8 +111,8 @@ pub fn policy(autoscaler: &PodAutoscaler, config: &config::Config) -> Policy {
         (Some(target), ..) => target,
         (None, ..) => capacity,
     };
-    let utilization =
-        number(keys::autoscaling::TARGET_UTILIZATION).map_or(utilization, |percent| percent / 100.0);
+    let utilization = number(keys::autoscaling::TARGET_UTILIZATION)
+        .map_or(utilization, |percent| percent / 100.0);
 
     let stable_window = duration(keys::autoscaling::WINDOW).unwrap_or(cluster.stable_window);
     let panic_percentage = number(keys::autoscaling::PANIC_WINDOW_PERCENTAGE)
@@ -144,7 +142,9 @@ pub fn policy(autoscaler: &PodAutoscaler, config: &config::Config) -> Policy {
         stable_window,
         panic_window: Duration::from_secs(panic_seconds as u64),
         aggregation: match find(annotations, keys::autoscaling::AGGREGATION) {
-            Some("weighted-exponential" | "weightedExponential") => Aggregation::WeightedExponential,
+            Some("weighted-exponential" | "weightedExponential") => {
+                Aggregation::WeightedExponential
+            }
             _ => Aggregation::Linear,
         },
         max_up_rate: cluster.max_scale_up_rate,
@@ -174,7 +174,7 @@ fn find<'a>(annotations: Option<&'a BTreeMap<String, String>>, names: &[&str]) -
 
 /// A duration as Go writes them: `1h30m`, `2.5s`.
 fn parse_duration(text: &str) -> Option<Duration> {
-    text.parse::<jiff::SignedDuration>().ok()?.try_into().ok()
+    api::go::parse_duration(text).ok()?.try_into().ok().map(Duration::from_nanos)
 }
 
 #[cfg(test)]

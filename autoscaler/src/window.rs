@@ -175,7 +175,7 @@ impl Largest {
         let step_s = whole_seconds(step) as i64;
         Largest {
             step_s,
-            steps: (whole_seconds(time) as i64).div_ceil(step_s),
+            steps: (whole_seconds(time) as u64).div_ceil(step_s as u64) as i64,
             maxima: std::collections::VecDeque::new(),
         }
     }
@@ -290,9 +290,16 @@ mod tests {
     #[test]
     fn remembers_the_largest_for_its_time() {
         let mut largest = Largest::new(Duration::from_secs(6), Duration::from_secs(2));
-        for (second, value, expected) in
-            [(0, 5, 5), (2, 3, 5), (4, 4, 5), (6, 1, 4), (8, 1, 4), (10, 1, 1), (11, 7, 7), (11, 2, 7)]
-        {
+        for (second, value, expected) in [
+            (0, 5, 5),
+            (2, 3, 5),
+            (4, 4, 5),
+            (6, 1, 4),
+            (8, 1, 4),
+            (10, 1, 1),
+            (11, 7, 7),
+            (11, 2, 7),
+        ] {
             assert_eq!(largest.record(at(second), value), expected, "at {second}");
         }
     }

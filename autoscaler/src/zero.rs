@@ -114,7 +114,8 @@ fn least(standing: &Standing, policy: &Policy) -> (u32, Held) {
 
 fn to_zero(standing: &Standing, policy: &Policy, now: Timestamp) -> Scale {
     let zero = |apply, again, held| Scale { pods: Some(0), apply, again, held };
-    let lasted = |since: Timestamp| Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    let lasted =
+        |since: Timestamp| Duration::try_from(now.duration_since(since)).unwrap_or_default();
     let age = lasted(standing.since);
     match standing.activity {
         Activity::Activating if age > policy.activation_timeout => zero(true, None, None),
@@ -264,8 +265,7 @@ mod tests {
     #[test]
     fn the_last_pod_stays_for_its_retention_time() {
         let policy = &Policy { retention: Duration::from_secs(50), ..Policy::default() };
-        let proxied =
-            Standing { proxied_since: Some(at(-100)), ..standing(Activity::Inactive) };
+        let proxied = Standing { proxied_since: Some(at(-100)), ..standing(Activity::Inactive) };
         check(Some(0), proxied, policy, 20, (Some(0), false, secs(30), Some(Held::Retention)));
         check(Some(0), proxied, policy, 50, (Some(0), true, None, None));
     }
