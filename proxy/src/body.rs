@@ -10,6 +10,8 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
+use crate::h1::{client::ResponseBody, server::RequestBody};
+
 /// Bytes, then perhaps trailers.
 ///
 /// A body may hold things that must live as long as it does (a place in a limiter, a count of what
@@ -21,6 +23,8 @@ pub struct Body {
 
 enum Kind {
     Full(Option<Bytes>),
+    Request(RequestBody),
+    Response(Box<ResponseBody>),
     Stream(Pin<Box<dyn http_body::Body<Data = Bytes, Error = io::Error> + Send>>),
 }
 
@@ -49,6 +53,26 @@ impl Body {
     {
         let stream = http_body_util::BodyExt::map_err(stream, io::Error::other);
         Body { kind: Kind::Stream(Box::pin(stream)), held: None }
+    }
+
+    /// What a client sends.
+    pub(crate) fn request(body: RequestBody) -> Body {
+        Body { kind: Kind::Request(body), held: None }
+    }
+
+    /// What a server sends.
+    pub(crate) fn response(body: ResponseBody) -> Body {
+        Body { kind: Kind::Response(Box::new(body)), held: None }
+    }
+
+    /// How many bytes will come, where that is known.
+    pub fn exact(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Full(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Request(body) => body.remaining(),
+            Kind::Response(body) => body.remaining(),
+            Kind::Stream(stream) => stream.size_hint().exact(),
+        }
     }
 
     /// The same body, which drops `thing` when it is itself dropped.
@@ -80,6 +104,8 @@ impl http_body::Body for Body {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.kind {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Request(body) => body.poll_frame(cx),
+            Kind::Response(body) => body.poll_frame(cx),
             Kind::Stream(stream) => stream.as_mut().poll_frame(cx),
         }
     }
@@ -87,14 +113,16 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_none(),
+            Kind::Request(body) => body.remaining() == Some(0),
+            Kind::Response(body) => body.remaining() == Some(0),
             Kind::Stream(stream) => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Kind::Stream(stream) => stream.size_hint(),
+        match self.exact() {
+            Some(exact) => SizeHint::with_exact(exact),
+            None => SizeHint::default(),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod body;
 pub mod drain;
+pub mod h1;
 pub mod hop;
 pub mod queue;
+pub mod serve;
 pub mod upstream;

@@ -12,7 +12,7 @@ use http::{Request, Response, StatusCode, header};
 use crate::{
     body::Body,
     drain,
-    hop::{Boxed, Dial, Protocol, Reply},
+    hop::{Boxed, Dial, Protocol, Reply, SendError},
     upstream,
 };
 
@@ -20,13 +20,18 @@ use crate::{
 pub struct Queue {
     settings: Settings,
     dial: Arc<dyn Dial>,
+    app: Arc<upstream::Peer>,
     in_flight: drain::Count,
 }
 
 impl Queue {
     /// A queue that reaches its pod's containers by `dial`.
     pub fn new(settings: Settings, dial: Arc<dyn Dial>) -> Arc<Queue> {
-        Arc::new(Queue { settings, dial, in_flight: drain::Count::default() })
+        let app = upstream::Peer::new(upstream::Settings::default(), {
+            let (dial, port) = (dial.clone(), settings.user_port);
+            move || dial.dial(port)
+        });
+        Arc::new(Queue { settings, dial, app, in_flight: drain::Count::default() })
     }
 
     /// How the queue was set up.
@@ -40,12 +45,14 @@ impl Queue {
         let entry = self.in_flight.enter();
         Box::pin(async move {
             let protocol = if queue.settings.user_h2c { Protocol::H2c } else { Protocol::Http1 };
-            match queue.dial.dial(queue.settings.user_port).await {
-                Ok(stream) => match upstream::exchange(stream, protocol, request).await {
-                    Ok(response) => response.map(|body| body.holding(entry)),
-                    Err(_) => text(StatusCode::BAD_GATEWAY, "the container closed the connection"),
-                },
-                Err(_) => text(StatusCode::BAD_GATEWAY, "the container does not listen"),
+            match queue.app.send(protocol, request).await {
+                Ok(response) => response.map(|body| body.holding(entry)),
+                Err(SendError::NotSent { .. }) => {
+                    text(StatusCode::BAD_GATEWAY, "the container does not accept connections")
+                }
+                Err(SendError::Lost { .. }) => {
+                    text(StatusCode::BAD_GATEWAY, "the container closed the connection")
+                }
             }
         })
     }

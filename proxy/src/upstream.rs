@@ -1,40 +1,110 @@
 //! Sends requests to addresses over connections that it keeps.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use http::{Request, Response, Version, header, uri::PathAndQuery};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use http::{HeaderValue, Request, Response, Uri, Version, header, uri};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::{Mutex, RwLock};
+use tokio::{
+    net::TcpStream,
+    runtime::{Handle, Id},
+    time::Instant,
+};
 
 use crate::{
     body::Body,
+    h1::client::{self, Connection, Failure, Home},
     hop::{Boxed, Protocol, SendError, Upstream},
 };
+
+/// Idle connections to one address that are kept for each runtime. More than this many at once were
+/// a burst; a connection costs the other side a file descriptor, and often a thread.
+const IDLE_LIMIT: usize = 256;
+/// How often idle connections are looked over, while there are any.
+const REAP_PERIOD: Duration = Duration::from_secs(15);
+/// Connections that are tried for one request which fails on kept ones: the second is always new.
+const ATTEMPTS: usize = 2;
 
 /// Connections to any number of addresses.
 #[derive(Clone)]
 pub struct Pool {
-    settings: Arc<Settings>,
+    shared: Arc<Shared>,
 }
 
-/// How a pool connects.
+/// How connections are made and kept.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
+    /// How long an idle connection is kept.
+    pub idle_timeout: Duration,
+}
+
+/// Connections to one address.
+///
+/// A connection belongs to the runtime in which it was made, whose thread polls its socket: another
+/// runtime makes its own rather than have each wake-up cross threads.
+pub struct Peer {
+    connect: Box<dyn Fn() -> Boxed<io::Result<TcpStream>> + Send + Sync>,
+    settings: Settings,
+    runtimes: Mutex<Vec<Kept>>,
+    reaping: AtomicBool,
+}
+
+struct Shared {
+    settings: Settings,
+    peers: RwLock<HashMap<SocketAddr, Arc<Peer>>>,
+}
+
+struct Kept {
+    runtime: Id,
+    #[expect(clippy::vec_box, reason = "a connection is handed on many times and is large")]
+    idle: Vec<Box<Connection>>,
+    h2: Option<http2::SendRequest<Body>>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        // A pod's address answers within the round trip of one cluster network, or not at all.
-        Settings { connect_timeout: Duration::from_secs(1) }
+        Settings {
+            // An address in the cluster answers within a round trip, or after one lost packet.
+            connect_timeout: Duration::from_secs(2),
+            // Below the usual 60 s and 75 s of servers, so that they rarely close under us.
+            idle_timeout: Duration::from_secs(50),
+        }
     }
 }
 
 impl Pool {
     /// A pool without connections.
     pub fn new(settings: Settings) -> Pool {
-        Pool { settings: Arc::new(settings) }
+        Pool { shared: Arc::new(Shared { settings, peers: RwLock::default() }) }
+    }
+
+    fn peer(&self, to: SocketAddr) -> Arc<Peer> {
+        if let Some(peer) = self.shared.peers.read().get(&to) {
+            return peer.clone();
+        }
+        let mut peers = self.shared.peers.write();
+        // Addresses come and go with pods: those that nobody uses make room for the new one. The
+        // work is in proportion to how often new ones come.
+        if peers.len().is_power_of_two() {
+            peers.retain(|_, peer| Arc::strong_count(peer) > 1 || !peer.is_idle());
+        }
+        let settings = self.shared.settings.clone();
+        peers
+            .entry(to)
+            .or_insert_with(|| Peer::new(settings, move || Box::pin(TcpStream::connect(to))))
+            .clone()
     }
 }
 
@@ -45,18 +115,8 @@ impl Upstream for Pool {
         protocol: Protocol,
         request: Request<Body>,
     ) -> Boxed<Result<Response<Body>, SendError>> {
-        let settings = self.settings.clone();
-        Box::pin(async move {
-            let connecting = tokio::time::timeout(settings.connect_timeout, TcpStream::connect(to));
-            let stream = match connecting
-                .await
-                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            {
-                Ok(stream) => stream,
-                Err(cause) => return Err(SendError::NotSent { request: Box::new(request), cause }),
-            };
-            exchange(stream, protocol, request).await
-        })
+        let peer = self.peer(to);
+        Box::pin(async move { peer.send(protocol, request).await })
     }
 
     fn probe(&self, to: SocketAddr) -> Boxed<bool> {
@@ -71,34 +131,220 @@ impl Upstream for Pool {
     }
 }
 
-/// Sends `request` over `stream` and waits for the head of its response.
-pub async fn exchange(
-    stream: TcpStream,
-    protocol: Protocol,
-    mut request: Request<Body>,
-) -> Result<Response<Body>, SendError> {
-    let _ = stream.set_nodelay(true); // A connection that cannot be tuned still works.
-    let io = TokioIo::new(stream);
-    let lost = |cause| SendError::Lost { cause: io::Error::other(cause) };
-    match protocol {
-        Protocol::Http1 => {
-            if let Some(path) = request.uri().path_and_query() {
-                *request.uri_mut() = PathAndQuery::clone(path).into();
+impl Peer {
+    /// Connections that `connect` makes.
+    pub fn new(
+        settings: Settings,
+        connect: impl Fn() -> Boxed<io::Result<TcpStream>> + Send + Sync + 'static,
+    ) -> Arc<Peer> {
+        Arc::new(Peer {
+            connect: Box::new(connect),
+            settings,
+            runtimes: Mutex::default(),
+            reaping: AtomicBool::new(false),
+        })
+    }
+
+    /// Sends `request` and waits for the head of its response.
+    pub async fn send(
+        self: &Arc<Self>,
+        protocol: Protocol,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, SendError> {
+        match protocol {
+            Protocol::Http1 => self.send_http1(request).await,
+            Protocol::H2c => self.send_h2c(request).await,
+        }
+    }
+
+    async fn send_http1(
+        self: &Arc<Self>,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, SendError> {
+        for attempt in 1..=ATTEMPTS {
+            let kept = if attempt == 1 { self.idle() } else { None };
+            let connection = match kept {
+                Some(connection) => connection,
+                None => match self.connect().await {
+                    Ok(stream) => Box::new(Connection::new(stream, Instant::now())),
+                    Err(cause) => {
+                        return Err(SendError::NotSent { request: Box::new(request), cause });
+                    }
+                },
+            };
+            let used = connection.used;
+            let home: Arc<dyn Home> = self.clone();
+            match client::send(connection, request, Some(home)).await {
+                Ok(response) => return Ok(response),
+                // The other side closed a kept connection just when it was used again.
+                Err(Failure { request: Some(again), .. }) if used && attempt < ATTEMPTS => {
+                    request = *again;
+                }
+                Err(Failure { request: Some(request), cause, sent: false }) => {
+                    return Err(SendError::NotSent { request, cause });
+                }
+                Err(Failure { cause, .. }) => return Err(SendError::Lost { cause }),
             }
-            *request.version_mut() = Version::HTTP_11;
-            let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(io).await.map_err(lost)?;
-            tokio::spawn(connection.with_upgrades());
-            Ok(sender.send_request(request).await.map_err(lost)?.map(Body::new))
         }
-        Protocol::H2c => {
-            *request.version_mut() = Version::HTTP_2;
-            let (mut sender, connection) =
-                hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
-                    .await
-                    .map_err(lost)?;
-            tokio::spawn(connection);
-            Ok(sender.send_request(request).await.map_err(lost)?.map(Body::new))
+        unreachable!("the last attempt returns")
+    }
+
+    async fn send_h2c(
+        self: &Arc<Self>,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, SendError> {
+        prepare_h2(&mut request);
+        for attempt in 1..=ATTEMPTS {
+            let mut sender = match self.h2().await {
+                Ok(sender) => sender,
+                Err(cause) => {
+                    return Err(SendError::NotSent { request: Box::new(request), cause });
+                }
+            };
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok(response.map(Body::new)),
+                Err(mut error) => match error.take_message() {
+                    Some(again) if attempt < ATTEMPTS => {
+                        self.forget_h2();
+                        request = again;
+                    }
+                    Some(request) => {
+                        let cause = io::Error::other(error.into_error());
+                        return Err(SendError::NotSent { request: Box::new(request), cause });
+                    }
+                    None => {
+                        return Err(SendError::Lost {
+                            cause: io::Error::other(error.into_error()),
+                        });
+                    }
+                },
+            }
         }
+        unreachable!("the last attempt returns")
+    }
+
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let connecting = (self.connect)();
+        tokio::time::timeout(self.settings.connect_timeout, connecting)
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// A kept connection that still seems to be open.
+    fn idle(&self) -> Option<Box<Connection>> {
+        let runtime = Handle::current().id();
+        loop {
+            let mut connection =
+                self.runtimes.lock().iter_mut().find(|kept| kept.runtime == runtime)?.idle.pop()?;
+            if !connection.is_stale() {
+                return Some(connection);
+            }
+        }
+    }
+
+    async fn h2(&self) -> io::Result<http2::SendRequest<Body>> {
+        let runtime = Handle::current().id();
+        let known = self
+            .runtimes
+            .lock()
+            .iter()
+            .find(|kept| kept.runtime == runtime)
+            .and_then(|kept| kept.h2.clone());
+        if let Some(sender) = known
+            && !sender.is_closed()
+        {
+            return Ok(sender);
+        }
+        let stream = self.connect().await?;
+        let _ = stream.set_nodelay(true); // A connection that cannot be tuned still works.
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_header_list_size(crate::serve::H2_HEADER_LIST)
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(4 << 20)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        // Ends by itself when the last sender is gone or the other side closes.
+        tokio::spawn(connection);
+        let mut runtimes = self.runtimes.lock();
+        kept(&mut runtimes, runtime).h2 = Some(sender.clone());
+        Ok(sender)
+    }
+
+    fn forget_h2(&self) {
+        let runtime = Handle::current().id();
+        kept(&mut self.runtimes.lock(), runtime).h2 = None;
+    }
+
+    fn is_idle(&self) -> bool {
+        self.runtimes.lock().iter().all(|kept| {
+            kept.idle.is_empty() && kept.h2.as_ref().is_none_or(|sender| sender.is_closed())
+        })
+    }
+
+    /// Closes what was idle for long or was closed by the other side; ends when nothing is kept.
+    async fn reap(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(REAP_PERIOD).await;
+            let now = Instant::now();
+            let mut runtimes = self.runtimes.lock();
+            let mut left = 0;
+            for kept in &mut *runtimes {
+                kept.idle.retain_mut(|connection| {
+                    let fresh = now - connection.since < self.settings.idle_timeout;
+                    let stays = fresh && !connection.is_stale();
+                    connection.rest();
+                    stays
+                });
+                left += kept.idle.len();
+            }
+            if left == 0 {
+                self.reaping.store(false, Ordering::Release);
+                return;
+            }
+        }
+    }
+}
+
+impl Home for Peer {
+    fn keep(self: Arc<Self>, mut connection: Box<Connection>) {
+        connection.since = Instant::now();
+        {
+            let mut runtimes = self.runtimes.lock();
+            let kept = kept(&mut runtimes, Handle::current().id());
+            if kept.idle.len() < IDLE_LIMIT {
+                kept.idle.push(connection);
+            }
+        }
+        if !self.reaping.load(Ordering::Acquire) && !self.reaping.swap(true, Ordering::AcqRel) {
+            tokio::spawn(self.reap());
+        }
+    }
+}
+
+fn kept(runtimes: &mut Vec<Kept>, runtime: Id) -> &mut Kept {
+    let at = runtimes.iter().position(|kept| kept.runtime == runtime).unwrap_or_else(|| {
+        runtimes.push(Kept { runtime, idle: Vec::new(), h2: None });
+        runtimes.len() - 1
+    });
+    &mut runtimes[at]
+}
+
+/// Gives an HTTP/2 request its authority, which a request of ours carries as `Host`.
+fn prepare_h2(request: &mut Request<Body>) {
+    *request.version_mut() = Version::HTTP_2;
+    let host = request.headers_mut().remove(header::HOST);
+    request.headers_mut().remove(header::UPGRADE);
+    let host = host.unwrap_or_else(|| HeaderValue::from_static("localhost"));
+    let mut parts = uri::Parts::default();
+    parts.scheme = Some(uri::Scheme::HTTP);
+    parts.authority = uri::Authority::from_maybe_shared(host).ok();
+    parts.path_and_query = request.uri().path_and_query().cloned();
+    if parts.path_and_query.is_none() {
+        parts.path_and_query = Some(uri::PathAndQuery::from_static("/"));
+    }
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
     }
 }
