@@ -1,0 +1,273 @@
+//! Asks containers whether they have started, are ready, are alive.
+//!
+//! Source: kubernetes `pkg/kubelet/prober`, `pkg/probe`.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::BodyExt;
+use k8s_openapi::{
+    api::core::v1::{Container, ExecAction, Probe},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+use proxy::{
+    body::Body,
+    hop::{Boxed, Protocol},
+    queue::Queue,
+    upstream,
+};
+
+use crate::node::reach::Reach;
+
+/// First wait between tries before a container has ever answered: a cold start waits for its end, and a
+/// refused connection costs microseconds.
+const FIRST_STEP: Duration = Duration::from_millis(1);
+/// Tries at the first step; then the steps grow by half to `SLOWEST_STEP`.
+const FIRST_STEPS: u32 = 60;
+/// Between tries of a queue's probe that has not passed for long, so that a container which takes minutes
+/// costs nothing to speak of.
+const SLOWEST_STEP: Duration = Duration::from_millis(50);
+/// Most bytes of an answer that are read: only the status counts, and gRPC health fits.
+const LARGEST_ANSWER: usize = 10 << 10;
+
+/// Runs a command in a container: Ok when it exits with 0, else its output.
+pub type Execute = Arc<dyn Fn(ExecAction) -> Boxed<Result<(), String>> + Send + Sync>;
+
+/// What is asked, and whom.
+#[derive(Clone)]
+pub struct Target {
+    pub reach: Arc<Reach>,
+    pub execute: Execute,
+    /// Resolves names of ports.
+    pub container: Arc<Container>,
+}
+
+/// How often and how patiently to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    pub delay: Duration,
+    pub period: Duration,
+    pub timeout: Duration,
+    pub successes: u32,
+    pub failures: u32,
+}
+
+impl Pace {
+    /// The probe's own numbers, or the API's defaults.
+    pub fn of(probe: &Probe) -> Self {
+        let seconds = |value: Option<i32>, default: u64| {
+            Duration::from_secs(value.and_then(|it| u64::try_from(it).ok()).filter(|it| *it > 0).unwrap_or(default))
+        };
+        let count = |value: Option<i32>, default: u32| {
+            value.and_then(|it| u32::try_from(it).ok()).filter(|it| *it > 0).unwrap_or(default)
+        };
+        Self {
+            delay: seconds(probe.initial_delay_seconds, 0),
+            period: seconds(probe.period_seconds, 10),
+            timeout: seconds(probe.timeout_seconds, 1),
+            successes: count(probe.success_threshold, 1),
+            failures: count(probe.failure_threshold, 3),
+        }
+    }
+}
+
+/// Asks for ever, and tells `changed` each time the answer settles: true after enough successes in a row,
+/// false after enough failures. `failed` hears of every failure that counts.
+pub async fn watch(
+    target: Target,
+    probe: Probe,
+    mut changed: impl AsyncFnMut(bool),
+    mut failed: impl FnMut(&str),
+) {
+    let pace = Pace::of(&probe);
+    tokio::time::sleep(pace.delay).await;
+    let mut settled = None;
+    let (mut successes, mut failures) = (0, 0);
+    // Until the first success ask more often than the period says, so that readiness is seen soon.
+    let mut step = FIRST_STEP * 10;
+    let mut next_count = tokio::time::Instant::now();
+    loop {
+        let answer = tokio::time::timeout(pace.timeout, once(&target, &probe))
+            .await
+            .unwrap_or_else(|_| Err(format!("probe timed out after {:?}", pace.timeout)));
+        let now = tokio::time::Instant::now();
+        let counts = now >= next_count;
+        if counts {
+            next_count = now + pace.period;
+        }
+        match answer {
+            Ok(()) => {
+                (successes, failures) = (successes + 1, 0);
+                if successes >= pace.successes && settled != Some(true) {
+                    settled = Some(true);
+                    changed(true).await;
+                }
+            }
+            Err(why) if counts => {
+                (successes, failures) = (0, failures + 1);
+                failed(&why);
+                if failures >= pace.failures && settled != Some(false) {
+                    settled = Some(false);
+                    changed(false).await;
+                }
+            }
+            Err(_) => successes = 0,
+        }
+        if settled == Some(true) {
+            tokio::time::sleep(pace.period).await;
+        } else {
+            tokio::time::sleep(step.min(pace.period)).await;
+            step = (step * 2).min(pace.period);
+        }
+    }
+}
+
+/// As [`watch`], for a pod's queue that runs in this process: readiness is seen at once.
+pub async fn watch_queue(queue: Arc<Queue>, probe: Option<Probe>, mut changed: impl AsyncFnMut(bool)) {
+    let pace = Pace::of(&probe.unwrap_or_default());
+    loop {
+        let mut step = FIRST_STEP;
+        let mut tries = 0;
+        while !queue.probe().await {
+            tokio::time::sleep(step).await;
+            tries += 1;
+            if tries > FIRST_STEPS {
+                step = (step * 3 / 2).min(SLOWEST_STEP);
+            }
+        }
+        changed(true).await;
+        let mut failures = 0;
+        while failures < pace.failures {
+            tokio::time::sleep(pace.period).await;
+            failures = if queue.probe().await { 0 } else { failures + 1 };
+        }
+        changed(false).await;
+    }
+}
+
+/// Asks once; the error says what was answered.
+pub async fn once(target: &Target, probe: &Probe) -> Result<(), String> {
+    let port = |port: &IntOrString| port_number(&target.container, port);
+    if let Some(exec) = &probe.exec {
+        return (target.execute)(exec.clone()).await;
+    }
+    if let Some(http) = &probe.http_get {
+        let port = port(&http.port)?;
+        let path = http.path.as_deref().unwrap_or("/");
+        let headers = http.http_headers.iter().flatten();
+        let headers = headers.map(|it| (it.name.as_str(), it.value.as_str()));
+        return get(&target.reach, port, path, headers).await;
+    }
+    if let Some(tcp) = &probe.tcp_socket {
+        let port = port(&tcp.port)?;
+        return target.reach.connect(port).await.map(drop).map_err(|error| {
+            format!("dial tcp {}:{port}: {error}", target.reach.address)
+        });
+    }
+    if let Some(grpc) = &probe.grpc {
+        let port = u16::try_from(grpc.port).map_err(|_| format!("bad port {}", grpc.port))?;
+        return health(&target.reach, port, grpc.service.as_deref().unwrap_or_default()).await;
+    }
+    Ok(())
+}
+
+/// The number of a container's port, given by number or name.
+pub fn port_number(container: &Container, port: &IntOrString) -> Result<u16, String> {
+    let number = match port {
+        IntOrString::Int(number) => Some(*number),
+        IntOrString::String(name) => {
+            let mut ports = container.ports.iter().flatten();
+            let named = ports.find(|it| it.name.as_ref() == Some(name)).map(|it| it.container_port);
+            named.or_else(|| name.parse().ok())
+        }
+    };
+    number.and_then(|it| u16::try_from(it).ok()).ok_or_else(|| format!("no port {port:?}"))
+}
+
+/// A GET whose status is from 200 to 399.
+pub async fn get<'a>(
+    reach: &Reach,
+    port: u16,
+    path: &str,
+    headers: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<(), String> {
+    let url = format!("http://{}:{port}{path}", reach.address);
+    let told = |error: &dyn std::fmt::Display| format!("Get \"{url}\": {error}");
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let mut request = Request::get(path).body(Body::empty()).map_err(|error| told(&error))?;
+    let fields = request.headers_mut();
+    let own_host = format!("{}:{port}", reach.address);
+    for (name, value) in [
+        ("host", own_host.as_str()),
+        ("user-agent", "kube-probe/1.36"),
+        ("accept", "*/*"),
+        ("connection", "close"),
+    ]
+    .into_iter()
+    .chain(headers)
+    {
+        let name = header::HeaderName::from_bytes(name.as_bytes()).map_err(|error| told(&error))?;
+        let value = header::HeaderValue::from_str(value).map_err(|error| told(&error))?;
+        fields.insert(name, value);
+    }
+    let stream = reach.connect(port).await.map_err(|error| {
+        told(&format!("dial tcp {}:{port}: connect: {}", reach.address, plain(&error)))
+    })?;
+    let response =
+        upstream::exchange(stream, Protocol::Http1, request).await.map_err(|error| told(&error))?;
+    match response.status().as_u16() {
+        200..400 => Ok(()),
+        status => Err(format!("HTTP probe failed with statuscode: {status}")),
+    }
+}
+
+/// The text of an error of the system, as other programs write it.
+fn plain(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Asks the gRPC health service about `service`.
+///
+/// Source: grpc.health.v1 `Health/Check`: one string in, one enum out, where 1 is SERVING.
+async fn health(reach: &Reach, port: u16, service: &str) -> Result<(), String> {
+    let length = u8::try_from(service.len()).map_err(|_| "service name too long".to_owned())?;
+    let mut message = Vec::with_capacity(service.len() + 7);
+    if length > 0 {
+        message.extend([0x0a, length]);
+        // A length of 128 and more takes two bytes.
+        if length >= 128 {
+            message.pop();
+            message.extend([length, 1]);
+        }
+        message.extend(service.as_bytes());
+    }
+    let mut frame = vec![0];
+    frame.extend((message.len() as u32).to_be_bytes());
+    frame.extend(message);
+    let request = Request::post(format!("http://{}:{port}/grpc.health.v1.Health/Check", reach.address))
+        .header(header::CONTENT_TYPE, "application/grpc")
+        .header(header::TE, "trailers")
+        .header(header::USER_AGENT, "kube-probe/1.36")
+        .body(Body::full(Bytes::from(frame)))
+        .map_err(|error| error.to_string())?;
+    let failed = |why: String| {
+        format!("failed to connect service \"{}:{port}\": {why}", reach.address)
+    };
+    let stream = reach.connect(port).await.map_err(|error| failed(error.to_string()))?;
+    let response = upstream::exchange(stream, Protocol::H2c, request)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    let answer = http_body_util::Limited::new(response.into_body(), LARGEST_ANSWER)
+        .collect()
+        .await
+        .map_err(|error| failed(error.to_string()))?
+        .to_bytes();
+    match answer.get(5..7) {
+        Some([0x08, 1]) => Ok(()),
+        _ => Err("service unhealthy (responded with \"NOT_SERVING\")".to_owned()),
+    }
+}

@@ -1,0 +1,230 @@
+//! Processes: started without forking this one, held by descriptor, ended as a group.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    os::{
+        fd::OwnedFd,
+        unix::process::CommandExt,
+    },
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{Arc, mpsc},
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use tokio::{io::unix::AsyncFd, sync::oneshot};
+
+use crate::node::{
+    namespace::{self, Kind, Namespace},
+    network::PodNetwork,
+};
+
+/// What to run, and where.
+pub struct Launch {
+    /// An absolute path: looking a name up in another `PATH` would make the standard library fork.
+    pub program: PathBuf,
+    pub args: Vec<OsString>,
+    /// The whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    pub directory: Option<PathBuf>,
+    /// Where standard output and standard error go, both.
+    pub output: OwnedFd,
+    /// The pod's network and the name of its host; none in host mode.
+    pub network: Option<(Arc<PodNetwork>, String)>,
+    /// The file system that the process sees; none for the machine's.
+    pub mounts: Option<Arc<Namespace>>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Code(i32),
+    Signal(i32),
+}
+
+impl Exit {
+    /// The exit code as shells and Kubernetes write it: 128 and the signal's number for a signal.
+    pub fn code(self) -> i32 {
+        match self {
+            Exit::Code(code) => code,
+            Exit::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+/// A child of this process, the leader of its own process group.
+pub struct Process {
+    pid: Pid,
+    /// Readable when the process has ended.
+    handle: AsyncFd<OwnedFd>,
+}
+
+impl Process {
+    fn new(pid: Pid) -> io::Result<Self> {
+        let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+        let handle = AsyncFd::with_interest(handle, tokio::io::Interest::READABLE)?;
+        Ok(Self { pid, handle })
+    }
+
+    /// The process's number. It names this process only until [`Process::wait`] has returned.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw_pid()
+    }
+
+    /// Waits for the end of the process and removes it from the process table; to be called once.
+    pub async fn wait(&self) -> io::Result<Exit> {
+        use std::os::fd::AsFd;
+        loop {
+            let mut ready = self.handle.readable().await?;
+            let waited = rustix::process::waitid(
+                WaitId::PidFd(self.handle.get_ref().as_fd()),
+                WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+            )?;
+            match waited {
+                None => ready.clear_ready(),
+                Some(status) => {
+                    let signal = status.terminating_signal().map(Exit::Signal);
+                    let exit = signal.or_else(|| status.exit_status().map(Exit::Code));
+                    return Ok(exit.unwrap_or(Exit::Code(255)));
+                }
+            }
+        }
+    }
+
+    /// Sends a signal to the process itself.
+    pub fn signal(&self, signal: Signal) {
+        // The process may have ended meanwhile; then there is nobody to tell.
+        let _ = rustix::process::pidfd_send_signal(self.handle.get_ref(), signal);
+    }
+
+    /// Kills the process and all others of its group. Only before [`Process::wait`] has returned, or right
+    /// after: as long as a member of the group lives, the kernel does not give its number to another.
+    pub fn kill_group(&self) {
+        let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+    }
+}
+
+/// When a process started, in clock ticks since the machine did: together with the process's number and the
+/// machine's boot it names a process for good.
+pub fn started_ticks(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything; the fields after it are numbers.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+type Job = Box<dyn FnOnce(&Home) + Send>;
+
+/// Starts processes, one at a time, from a thread that may move into pods' namespaces.
+pub struct Spawner {
+    jobs: mpsc::SyncSender<Job>,
+    /// Whether the thread may enter mount namespaces.
+    pub can_mount: bool,
+}
+
+/// The namespaces that the spawning thread comes from and returns to.
+pub struct Home {
+    spaces: Vec<Namespace>,
+}
+
+impl Home {
+    /// Leaves whatever namespaces the thread is in.
+    pub fn enter(&self) -> io::Result<()> {
+        self.spaces.iter().try_for_each(Namespace::enter)
+    }
+}
+
+/// Launches that wait for the thread: as many as pods may start at once on one machine; a caller beyond that
+/// waits for its turn.
+const WAITING: usize = 1024;
+
+impl Spawner {
+    /// Starts the thread. `isolate` asks for the ability to enter namespaces.
+    pub async fn start(isolate: bool) -> io::Result<Self> {
+        let (jobs, work) = mpsc::sync_channel::<Job>(WAITING);
+        let (tell, ready) = oneshot::channel();
+        std::thread::Builder::new().name("weft-spawner".to_owned()).spawn(move || {
+            let found = if isolate { home() } else { Ok(Home { spaces: Vec::new() }) };
+            match found {
+                Err(error) => drop(tell.send(Err(error))),
+                Ok(home) => {
+                    drop(tell.send(Ok(())));
+                    while let Ok(job) = work.recv() {
+                        job(&home);
+                    }
+                }
+            }
+        })?;
+        ready.await.map_err(|_| gone())??;
+        Ok(Self { jobs, can_mount: isolate })
+    }
+
+    /// Runs `act` on the thread; it must leave the thread in its own namespaces.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Home) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let (tell, done) = oneshot::channel();
+        let job: Job = Box::new(move |home| drop(tell.send(act(home))));
+        self.jobs.try_send(job).map_err(|error| match error {
+            mpsc::TrySendError::Full(_) => {
+                io::Error::other(format!("{WAITING} processes already wait to be started"))
+            }
+            mpsc::TrySendError::Disconnected(_) => gone(),
+        })?;
+        done.await.map_err(|_| gone())?
+    }
+
+    /// Starts a process.
+    pub async fn spawn(&self, launch: Launch) -> io::Result<Process> {
+        let pid = self
+            .run(move |home| {
+                let entered = enter(&launch);
+                let spawned = entered.and_then(|()| spawn(&launch));
+                if let Err(error) = home.enter() {
+                    tracing::error!(%error, "the spawning thread cannot leave a pod's namespaces");
+                    std::process::abort();
+                }
+                spawned
+            })
+            .await?;
+        Process::new(pid)
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the spawning thread ended")
+}
+
+fn home() -> io::Result<Home> {
+    namespace::detach_file_system()?;
+    let spaces = [Kind::Network, Kind::Hostname, Kind::Mount].map(Namespace::current);
+    Ok(Home { spaces: spaces.into_iter().collect::<io::Result<_>>()? })
+}
+
+fn enter(launch: &Launch) -> io::Result<()> {
+    if let Some((network, hostname)) = &launch.network {
+        network.enter(hostname)?;
+    }
+    launch.mounts.as_ref().map_or(Ok(()), |mounts| mounts.enter())
+}
+
+/// Spawns in the calling thread's namespaces. Nothing here may make the standard library fork: no user or
+/// group, no `pre_exec`, no name to look up; what needs those goes through the `pod-exec` command.
+fn spawn(launch: &Launch) -> io::Result<Pid> {
+    let mut command = Command::new(&launch.program);
+    command
+        .args(&launch.args)
+        .env_clear()
+        .envs(launch.env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(launch.output.try_clone()?))
+        .stderr(Stdio::from(launch.output.try_clone()?))
+        .process_group(0);
+    if let Some(directory) = &launch.directory {
+        command.current_dir(directory);
+    }
+    let child = command.spawn()?;
+    Ok(Pid::from_child(&child))
+}

@@ -1,0 +1,164 @@
+//! How this process reaches the pods: sockets made in their networks, and the queues that it runs for them.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream as Socket},
+    sync::{Arc, OnceLock},
+};
+
+use http::{Request, Response};
+use parking_lot::{Mutex, RwLock};
+use proxy::{
+    body::Body,
+    hop::{Boxed, Dial, Protocol, SendError, Upstream},
+    queue::Queue,
+    upstream::{self, Pool},
+};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::node::network::PodNetwork;
+
+/// One pod's ports, and its queue if it has one.
+pub struct Reach {
+    pub address: Ipv4Addr,
+    /// None in host mode: then the pod's address is a name only, and its ports are the machine's.
+    pub network: Option<Arc<PodNetwork>>,
+    /// In host mode, the machine's port that a container was given in place of the one its pod names.
+    given: Mutex<HashMap<u16, u16>>,
+    pub queue: OnceLock<Arc<Queue>>,
+}
+
+impl Reach {
+    /// A pod in a network of its own.
+    pub fn isolated(network: PodNetwork) -> Self {
+        Self::new(network.address, Some(Arc::new(network)))
+    }
+
+    /// A pod on the machine's network, known to this process by `address`.
+    pub fn on_host(address: Ipv4Addr) -> Self {
+        Self::new(address, None)
+    }
+
+    fn new(address: Ipv4Addr, network: Option<Arc<PodNetwork>>) -> Self {
+        Self { address, network, given: Mutex::default(), queue: OnceLock::new() }
+    }
+
+    /// In host mode, the machine's port that stands for `port`: a free one, the same for the pod's life.
+    pub fn give_port(&self, port: u16) -> io::Result<u16> {
+        if let Some(given) = self.given.lock().get(&port) {
+            return Ok(*given);
+        }
+        // Free a moment later still, unless someone asks the kernel for this very number.
+        let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        self.given.lock().insert(port, free);
+        Ok(free)
+    }
+
+    /// Connects to `port` on the pod's own address, as its neighbours would.
+    pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
+        match &self.network {
+            Some(_) => self.connect_to(SocketAddr::from((self.address, port))).await,
+            None => self.dial(port).await,
+        }
+    }
+
+    async fn connect_to(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let Some(network) = &self.network else { return TcpStream::connect(address).await };
+        let socket = network.visit(new_socket)?;
+        TcpSocket::from_std_stream(socket).connect(address).await
+    }
+}
+
+impl Dial for Reach {
+    fn dial(&self, port: u16) -> Boxed<io::Result<TcpStream>> {
+        let socket = self.network.as_ref().map(|network| network.visit(new_socket));
+        let port = self.given.lock().get(&port).copied().unwrap_or(port);
+        Box::pin(async move {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            match socket {
+                None => TcpStream::connect(address).await,
+                Some(socket) => TcpSocket::from_std_stream(socket?).connect(address).await,
+            }
+        })
+    }
+}
+
+/// A TCP socket of the calling thread's network namespace, not connected yet.
+pub fn new_socket() -> io::Result<Socket> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    Ok(Socket::from(socket))
+}
+
+/// The pods of the node by address; sends requests to them without leaving the process where they have a
+/// queue.
+pub struct Pods {
+    by_address: RwLock<HashMap<IpAddr, Arc<Reach>>>,
+    /// For addresses that are not of this node's pods.
+    others: Pool,
+}
+
+impl Pods {
+    /// No pods yet.
+    pub fn new() -> Self {
+        Self { by_address: RwLock::default(), others: Pool::new(upstream::Settings::default()) }
+    }
+
+    /// Makes a pod reachable.
+    pub fn add(&self, pod: Arc<Reach>) {
+        self.by_address.write().insert(pod.address.into(), pod);
+    }
+
+    /// Requests for the pod fail from now on, unsent.
+    pub fn remove(&self, pod: &Reach) {
+        self.by_address.write().remove(&pod.address.into());
+    }
+
+    /// The pod with that address.
+    pub fn get(&self, address: IpAddr) -> Option<Arc<Reach>> {
+        self.by_address.read().get(&address).cloned()
+    }
+}
+
+impl Default for Pods {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Upstream for Pods {
+    fn send(
+        &self,
+        to: SocketAddr,
+        protocol: Protocol,
+        request: Request<Body>,
+    ) -> Boxed<Result<Response<Body>, SendError>> {
+        let Some(pod) = self.get(to.ip()) else {
+            return self.others.send(to, protocol, request);
+        };
+        if let Some(queue) = pod.queue.get()
+            && matches!(to.port(), api::queue::HTTP_PORT | api::queue::H2C_PORT)
+        {
+            let reply = queue.handle(request);
+            return Box::pin(async move { Ok(reply.await) });
+        }
+        Box::pin(async move {
+            match pod.connect(to.port()).await {
+                Ok(stream) => upstream::exchange(stream, protocol, request).await,
+                Err(cause) => Err(SendError::NotSent { request: Box::new(request), cause }),
+            }
+        })
+    }
+
+    fn probe(&self, to: SocketAddr) -> Boxed<bool> {
+        let Some(pod) = self.get(to.ip()) else {
+            return self.others.probe(to);
+        };
+        match pod.queue.get() {
+            Some(queue) => queue.probe(),
+            None => Box::pin(async move { pod.connect(to.port()).await.is_ok() }),
+        }
+    }
+}
