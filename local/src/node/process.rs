@@ -72,18 +72,22 @@ impl Process {
         self.pid.as_raw_pid()
     }
 
-    /// Waits for the end of the process and removes it from the process table; to be called once.
+    /// Waits for the end of the process, kills what it left behind in its group, and removes it from the
+    /// process table. May be given up and called again until it has returned.
     pub async fn wait(&self) -> io::Result<Exit> {
         use std::os::fd::AsFd;
+        let look = |options| {
+            rustix::process::waitid(WaitId::PidFd(self.handle.get_ref().as_fd()), options)
+        };
         loop {
             let mut ready = self.handle.readable().await?;
-            let waited = rustix::process::waitid(
-                WaitId::PidFd(self.handle.get_ref().as_fd()),
-                WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-            )?;
-            match waited {
+            let ended = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            match look(ended | WaitIdOptions::NOWAIT)? {
                 None => ready.clear_ready(),
                 Some(status) => {
+                    // Before it is removed, so that its number still is its group's.
+                    self.kill_group();
+                    look(ended)?;
                     let signal = status.terminating_signal().map(Exit::Signal);
                     let exit = signal.or_else(|| status.exit_status().map(Exit::Code));
                     return Ok(exit.unwrap_or(Exit::Code(255)));
@@ -98,9 +102,10 @@ impl Process {
         let _ = rustix::process::pidfd_send_signal(self.handle.get_ref(), signal);
     }
 
-    /// Kills the process and all others of its group. Only before [`Process::wait`] has returned, or right
-    /// after: as long as a member of the group lives, the kernel does not give its number to another.
+    /// Kills the process and all others of its group. Not after [`Process::wait`] has returned: the number may
+    /// be another's by then.
     pub fn kill_group(&self) {
+        // Nobody left in the group is as good.
         let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
     }
 }

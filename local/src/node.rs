@@ -1,0 +1,425 @@
+//! The node of the embedded cluster: runs pods as processes.
+//!
+//! As root on Linux each pod has a network, an address, a host name and control groups of its own; as an
+//! ordinary user pods share the machine's network and each is told a port of its own in `PORT`. A pod's
+//! queue runs inside this process, so that a request passes from the gateway to the container in one.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs, io,
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1 as k8s;
+use kube::{
+    Api, Resource,
+    api::{Patch, PatchParams, PostParams},
+};
+use proxy::hop::Upstream;
+use runtime::{
+    cluster::{Cluster, cache::Cache},
+    events::Recorder,
+};
+use serde_json::json;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    images::Images,
+    node::{
+        cgroup::Groups, netlink::Range, network::Network, output::Outputs, process::Spawner,
+        reach::Pods, volumes::Volumes,
+    },
+};
+
+pub mod cgroup;
+pub mod environment;
+pub mod leftovers;
+pub mod machine;
+pub mod namespace;
+pub mod netlink;
+pub mod network;
+pub mod output;
+pub mod probe;
+pub mod process;
+pub mod reach;
+pub mod run;
+pub mod shim;
+pub mod status;
+pub mod volumes;
+pub mod worker;
+
+/// Between signs of life of the node, as kubelet's status reports without changes.
+const HEARTBEAT: Duration = Duration::from_secs(300);
+/// Pods that the node offers to run, as kubelet's default; more are not refused.
+const PODS: u32 = 110;
+
+/// How pods are kept apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Networks of their own where the process may make them, else the machine's.
+    #[default]
+    Auto,
+    /// Networks of their own, or no node.
+    Isolated,
+    /// The machine's network.
+    Host,
+}
+
+/// How a node runs.
+pub struct Settings {
+    /// Where the node keeps its files; nobody else writes to `pods` in it.
+    pub data_dir: PathBuf,
+    pub mode: Mode,
+    pub images: Arc<Images>,
+    /// Where containers' output goes; the API server reads it from there.
+    pub outputs: Outputs,
+    /// The Node object's name.
+    pub name: String,
+    /// Addresses of Services, all of which pods can reach.
+    pub services: Range,
+    /// The binary that has the `pod-exec` command.
+    pub binary: PathBuf,
+    /// What every container finds in its environment, below its own: `PATH` at least.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// What the machine offers.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    pub cpu_count: u64,
+    pub memory_bytes: u64,
+}
+
+/// What all pods of a node share.
+pub struct Shared {
+    pub cluster: Cluster,
+    pub settings: Settings,
+    pub recorder: Recorder,
+    pub spawner: Spawner,
+    pub network: Option<Network>,
+    pub pods: Arc<Pods>,
+    pub outputs: Outputs,
+    pub cgroups: Groups,
+    pub volumes: Volumes,
+    pub machine: Machine,
+    /// The address of the machine as pods see it.
+    pub host_ip: String,
+    pub pods_folder: PathBuf,
+    /// What tells this boot of the machine from others.
+    pub boot: String,
+    scheduler: Recorder,
+    last_host_address: AtomicU32,
+}
+
+/// A running node.
+pub struct Node {
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    /// What people should know about how this node runs, one sentence each.
+    pub notes: Vec<String>,
+}
+
+impl Shared {
+    /// The date.
+    pub fn now(&self) -> Timestamp {
+        self.cluster.now()
+    }
+
+    /// Records that the pod was given to this node.
+    pub fn scheduled(&self, pod: &k8s::Pod, message: String) {
+        let event = runtime::plan::Event { warning: false, reason: "Scheduled", message };
+        self.scheduler.record(&pod.object_ref(&()), &event);
+    }
+
+    /// An address that names a pod in host mode; nothing listens there.
+    fn next_host_address(&self) -> Ipv4Addr {
+        // 127.88.0.0/16, in a circle: an address that is used again has long been forgotten.
+        let next = self.last_host_address.fetch_add(1, Ordering::Relaxed) % 65_000 + 2;
+        Ipv4Addr::from(u32::from_be_bytes([127, 88, 0, 0]) + next)
+    }
+}
+
+impl Node {
+    /// Ends what an earlier run left behind, announces the node and runs its pods until
+    /// [`Node::shutdown`].
+    pub async fn start(cluster: Cluster, settings: Settings) -> anyhow::Result<Node> {
+        let boot = leftovers::boot();
+        let pods_folder = settings.data_dir.join("pods");
+        fs::create_dir_all(&pods_folder)
+            .with_context(|| format!("make the folder {}", pods_folder.display()))?;
+        let killed = leftovers::clear(&pods_folder, &boot);
+        if killed > 0 {
+            tracing::info!(killed, "ended processes that an earlier run had left behind");
+        }
+        let mut notes = Vec::new();
+        let network = network(&settings, &mut notes).await?;
+        let spawner = Spawner::start(network.is_some()).await.context("start the spawning thread")?;
+        let (cgroups, warning) = Groups::open(&group_name(&settings.data_dir));
+        notes.extend(warning);
+        for note in &notes {
+            tracing::warn!("{note}");
+        }
+        let machine = machine();
+        let recorder = Recorder::start(&cluster, "kubelet");
+        let shared = Arc::new(Shared {
+            scheduler: recorder.named("default-scheduler"),
+            recorder,
+            spawner,
+            pods: Arc::new(Pods::new()),
+            outputs: settings.outputs.clone(),
+            cgroups,
+            volumes: Volumes::default(),
+            machine,
+            host_ip: network
+                .as_ref()
+                .map_or_else(|| Ipv4Addr::LOCALHOST.to_string(), |it| it.router.to_string()),
+            network,
+            pods_folder,
+            boot,
+            last_host_address: AtomicU32::new(0),
+            cluster,
+            settings,
+        });
+        let node = Node {
+            shared: shared.clone(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            notes,
+        };
+        announce(&shared).await.context("announce the node")?;
+        node.spawn(heartbeat(shared.clone()));
+        node.tasks.spawn(watch_pods(shared, node.tasks.clone(), node.stop.clone()));
+        Ok(node)
+    }
+
+    /// Sends requests to the node's pods.
+    pub fn upstream(&self) -> Arc<dyn Upstream> {
+        self.shared.pods.clone()
+    }
+
+    /// Whether pods have networks of their own.
+    pub fn isolated(&self) -> bool {
+        self.shared.network.is_some()
+    }
+
+    /// The address at which pods reach what [`Node::listen`] listens on; none in host mode.
+    pub fn router(&self) -> Option<Ipv4Addr> {
+        self.shared.network.as_ref().map(|it| it.router)
+    }
+
+    /// Listens where pods can reach it, on `port` of the router's and every Service's address; none in host
+    /// mode.
+    pub fn listen(&self, port: u16) -> io::Result<Option<TcpListener>> {
+        let Some(network) = &self.shared.network else { return Ok(None) };
+        let listener = network.visit(|| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener).map(Some)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    /// Ends every pod's processes at once; when it returns, nothing of the node is left on the machine but
+    /// its files. The pods stay in the API, and the next start runs them again.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.shared.cgroups.close();
+    }
+}
+
+async fn network(settings: &Settings, notes: &mut Vec<String>) -> anyhow::Result<Option<Network>> {
+    if settings.mode == Mode::Host {
+        notes.push(host_mode("asked for"));
+        return Ok(None);
+    }
+    match Network::start(settings.services).await {
+        Ok(network) => {
+            if let Err(why) = &network.internet {
+                notes.push(format!("pods cannot reach the internet: {why}"));
+            }
+            Ok(Some(network))
+        }
+        Err(error) if settings.mode == Mode::Auto => {
+            let root = rustix::process::geteuid().is_root();
+            notes.push(host_mode(&if root { error.to_string() } else { "not root".to_owned() }));
+            Ok(None)
+        }
+        Err(error) => Err(error).context("give pods networks of their own"),
+    }
+}
+
+fn host_mode(why: &str) -> String {
+    format!(
+        "host mode ({why}): pods share this machine's network and file system, each container must listen \
+         on the port in PORT, and names of the cluster do not resolve inside pods"
+    )
+}
+
+/// The name of a platform's control groups: the same for each run with one data directory.
+fn group_name(data_dir: &std::path::Path) -> String {
+    use sha2::{Digest, Sha256};
+    let full = fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+    let sum = Sha256::digest(full.as_os_str().as_encoded_bytes());
+    let short: String = sum.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+    format!("weft-{short}")
+}
+
+fn machine() -> Machine {
+    let cpu_count = std::thread::available_parallelism().map_or(1, |it| it.get() as u64);
+    let memory_bytes = rustix::system::sysinfo();
+    // On 64-bit kernels the unit is one byte.
+    let memory_bytes = memory_bytes.totalram as u64 * u64::from(memory_bytes.mem_unit);
+    Machine { cpu_count, memory_bytes }
+}
+
+/// Writes the Node object as it is now.
+async fn announce(node: &Shared) -> Result<(), kube::Error> {
+    let api: Api<k8s::Node> = Api::all(node.cluster.client().clone());
+    let name = &node.settings.name;
+    let labels = BTreeMap::from([
+        ("kubernetes.io/hostname", name.as_str()),
+        ("kubernetes.io/os", "linux"),
+        ("kubernetes.io/arch", architecture()),
+        ("node-role.kubernetes.io/control-plane", ""),
+    ]);
+    let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}});
+    let object: k8s::Node = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
+    match api.create(&PostParams::default(), &object).await {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.code == 409 => {}
+        Err(error) => return Err(error),
+    }
+    let status = node_status(node);
+    let patch = Patch::Merge(json!({ "status": status }));
+    api.patch_status(name, &PatchParams::default(), &patch).await.map(drop)
+}
+
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn node_status(node: &Shared) -> serde_json::Value {
+    let Machine { cpu_count, memory_bytes } = node.machine;
+    let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(node.now());
+    let amounts = json!({
+        "cpu": cpu_count.to_string(),
+        "memory": format!("{}Ki", memory_bytes / 1024),
+        "pods": PODS.to_string(),
+    });
+    let condition = |name: &str, holds: bool, reason: &str, message: &str| {
+        json!({
+            "type": name, "status": if holds { "True" } else { "False" }, "reason": reason,
+            "message": message, "lastHeartbeatTime": now, "lastTransitionTime": now,
+        })
+    };
+    let system = rustix::system::uname();
+    json!({
+        "capacity": amounts,
+        "allocatable": amounts,
+        "conditions": [
+            condition("MemoryPressure", false, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+            condition("DiskPressure", false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            condition("PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+            condition("Ready", true, "KubeletReady", "kubelet is posting ready status"),
+        ],
+        "addresses": [
+            {"type": "InternalIP", "address": node.host_ip},
+            {"type": "Hostname", "address": node.settings.name},
+        ],
+        "nodeInfo": {
+            "architecture": architecture(),
+            "bootID": node.boot,
+            "containerRuntimeVersion": concat!("weft://", env!("CARGO_PKG_VERSION")),
+            "kernelVersion": system.release().to_string_lossy(),
+            "kubeProxyVersion": "",
+            "kubeletVersion": concat!("v1.36.0-weft.", env!("CARGO_PKG_VERSION")),
+            "machineID": "",
+            "operatingSystem": "linux",
+            "osImage": "Weft",
+            "systemUUID": "",
+        },
+    })
+}
+
+/// Renews the node's signs of life; nothing in the platform reads them, so it does so rarely.
+async fn heartbeat(node: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(HEARTBEAT).await;
+        if let Err(error) = announce(&node).await {
+            tracing::warn!(%error, "renew the node's status");
+        }
+    }
+}
+
+/// Runs a worker for each pod of this node, and for each that has none yet.
+async fn watch_pods(node: Arc<Shared>, tasks: TaskTracker, stop: CancellationToken) {
+    let cache: Cache<k8s::Pod> = node.cluster.cache();
+    let mut changes = cache.changes();
+    let mut workers: HashMap<runtime::cluster::Key, Worker> = HashMap::new();
+    loop {
+        let keys = tokio::select! {
+            keys = changes.next() => keys,
+            () = stop.cancelled() => return,
+        };
+        for key in keys {
+            let pod = cache.at(&key);
+            let uid = pod.as_ref().and_then(|it| it.metadata.uid.clone());
+            if let Some(worker) = workers.get(&key) {
+                if worker.uid == uid {
+                    // A worker that has ended wants no news.
+                    let _ = worker.news.send(pod);
+                    continue;
+                }
+                let _ = worker.news.send(None);
+                workers.remove(&key);
+            }
+            let Some(pod) = pod else { continue };
+            let Some(bind) = ours(&pod, &node.settings.name) else { continue };
+            let (news, receiver) = watch::channel(Some(pod.clone()));
+            workers.insert(key, Worker { uid, news });
+            tasks.spawn(worker::run(node.clone(), pod, receiver, bind, stop.clone()));
+        }
+    }
+}
+
+struct Worker {
+    uid: Option<String>,
+    news: watch::Sender<Option<Arc<k8s::Pod>>>,
+}
+
+/// Whether the pod is this node's: none if not, true when it has to be bound first.
+fn ours(pod: &k8s::Pod, name: &str) -> Option<bool> {
+    let spec = pod.spec.as_ref()?;
+    match spec.node_name.as_deref().unwrap_or_default() {
+        "" => {
+            let scheduler = spec.scheduler_name.as_deref().unwrap_or("default-scheduler");
+            let gated = spec.scheduling_gates.as_ref().is_some_and(|it| !it.is_empty());
+            let doomed = pod.metadata.deletion_timestamp.is_some();
+            (scheduler == "default-scheduler" && !gated && !doomed).then_some(true)
+        }
+        node => (node == name).then_some(false),
+    }
+}

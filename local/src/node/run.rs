@@ -1,0 +1,658 @@
+//! One run of one container: from its image and environment to its process's end.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::api::core::v1::{self as k8s, ExecAction, LifecycleHandler};
+use kube::{Api, api::Resource};
+use proxy::{hop::Boxed, queue::Queue};
+use rustix::process::Signal;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::node::{
+    Shared,
+    environment::{self, Facts, Sources},
+    leftovers,
+    machine::{Ended, Event},
+    output::{Output, Place},
+    probe::{self, Target},
+    process::{Exit, Launch, Process},
+    reach::Reach,
+    shim, volumes,
+};
+
+/// What a container is stopped by: a moment after which it is killed, which may still come nearer.
+pub type Stop = watch::Receiver<Option<Instant>>;
+
+/// Bytes of a termination message, as kubelet has it when it comes from the log.
+const LONGEST_MESSAGE: usize = 2048;
+/// Wait for output after the process ended: what it started itself may hold the pipe open.
+const LAST_OUTPUT: Duration = Duration::from_millis(500);
+/// Output of a probe's command that is kept for its message.
+const PROBE_OUTPUT: usize = 10 << 10;
+
+/// The pod that a run belongs to.
+pub struct PodContext {
+    pub node: Arc<Shared>,
+    pub pod: Arc<k8s::Pod>,
+    pub reach: Arc<Reach>,
+    /// The pod's files: volumes, and what finds its processes after a crash.
+    pub folder: PathBuf,
+    /// Cancelled when the queue has finished its last request; there without a queue too, and unused.
+    pub drained: CancellationToken,
+    pub has_queue: bool,
+}
+
+/// One run.
+pub struct Run {
+    pub context: Arc<PodContext>,
+    pub container: Arc<k8s::Container>,
+    pub index: usize,
+    pub attempt: u32,
+    pub events: mpsc::Sender<Event>,
+    pub stop: Stop,
+}
+
+/// Why a container does not run.
+enum Failure {
+    /// A later try may do better.
+    Blocked { reason: &'static str, message: String, back_off: bool },
+    /// The process could not be started: counts as a run that failed.
+    NotStarted(String),
+}
+
+impl PodContext {
+    /// Records an event about the pod or one of its containers.
+    pub fn event(&self, container: Option<&str>, warning: bool, reason: &'static str, message: String) {
+        let mut about = self.pod.object_ref(&());
+        about.field_path = container.map(|name| {
+            let spec = self.pod.spec.as_ref();
+            let mut main = spec.iter().flat_map(|it| &it.containers);
+            let list = if main.any(|it| it.name == name) { "containers" } else { "initContainers" };
+            format!("spec.{list}{{{name}}}")
+        });
+        self.node.recorder.record(&about, &runtime::plan::Event { warning, reason, message });
+    }
+
+    fn meta(&self, field: fn(&k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> &Option<String>) -> &str {
+        field(&self.pod.metadata).as_deref().unwrap_or_default()
+    }
+
+    /// The pod's namespace.
+    pub fn namespace(&self) -> &str {
+        self.meta(|it| &it.namespace)
+    }
+
+    /// The pod's name.
+    pub fn name(&self) -> &str {
+        self.meta(|it| &it.name)
+    }
+
+    /// The pod's UID.
+    pub fn uid(&self) -> &str {
+        self.meta(|it| &it.uid)
+    }
+
+    /// Calls `with` with what the downward API knows.
+    pub fn with_facts<T>(&self, with: impl FnOnce(&Facts) -> T) -> T {
+        let address = self.reach.address.to_string();
+        with(&Facts {
+            pod: &self.pod,
+            pod_ip: &address,
+            host_ip: &self.node.host_ip,
+            node: &self.node.settings.name,
+            cpu_count: self.node.machine.cpu_count,
+            memory_bytes: self.node.machine.memory_bytes,
+        })
+    }
+}
+
+impl Run {
+    /// Runs the container to its end and reports what happens.
+    pub async fn go(self) {
+        if self.container.name == api::queue::CONTAINER
+            && let Some(settings) = self.queue_settings().await
+        {
+            return self.queue(settings).await;
+        }
+        match self.prepare().await {
+            Ok((process, pipe, output)) => self.attend(process, pipe, output).await,
+            Err(Failure::Blocked { reason, message, back_off }) => {
+                let name = &self.container.name;
+                self.context.event(Some(name), true, "Failed", format!("Error: {message}"));
+                self.tell(Event::Blocked { index: self.index, reason: reason.to_owned(), message, back_off })
+                    .await;
+            }
+            Err(Failure::NotStarted(message)) => {
+                let name = &self.container.name;
+                self.context.event(Some(name), true, "Failed", format!("Error: {message}"));
+                let ended = Ended {
+                    code: 128,
+                    signal: None,
+                    reason: "StartError".to_owned(),
+                    message: Some(message),
+                    started: None,
+                    finished: self.context.node.now(),
+                    attempt: self.attempt,
+                };
+                self.tell(Event::Ended { index: self.index, ended }).await;
+            }
+        }
+    }
+
+    async fn tell(&self, event: Event) {
+        // The worker may be gone; then nobody wants to know.
+        let _ = self.events.send(event).await;
+    }
+
+    /// The settings in the environment of a container that is Weft's own queue; none for another program
+    /// of that name.
+    async fn queue_settings(&self) -> Option<api::queue::Settings> {
+        let variables = self.variables(BTreeMap::new()).await.ok()?;
+        let mut settings: api::queue::Settings =
+            serde_json::from_str(variables.get(api::queue::ENV)?).ok()?;
+        settings.pod = self.context.name().to_owned();
+        settings.pod_ip = self.context.reach.address.to_string();
+        Some(settings)
+    }
+
+    /// Runs the pod's queue in this process until it is stopped and has finished its requests.
+    async fn queue(mut self, settings: api::queue::Settings) {
+        let context = self.context.clone();
+        let queue = Queue::new(settings, context.reach.clone());
+        let queue = context.reach.queue.get_or_init(|| queue).clone();
+        context.node.pods.add(context.reach.clone());
+        let started = context.node.now();
+        self.tell(Event::Started { index: self.index }).await;
+        let probe = self.container.readiness_probe.clone();
+        let index = self.index;
+        {
+            let changed = async |ready: bool| self.tell(Event::Readiness { index, ready }).await;
+            tokio::select! {
+                () = probe::watch_queue(queue.clone(), probe, changed) => {}
+                () = stopped(&mut self.stop.clone()) => {}
+            }
+        }
+        let drained = async {
+            queue.drain().await;
+            // From here on requests go to other pods; the few that came in between are finished.
+            context.node.pods.remove(&context.reach);
+            queue.drain().await;
+        };
+        tokio::select! {
+            () = drained => {}
+            () = deadline(&mut self.stop) => {}
+        }
+        context.node.pods.remove(&context.reach);
+        context.drained.cancel();
+        let ended = Ended {
+            code: 0,
+            signal: None,
+            reason: "Completed".to_owned(),
+            message: None,
+            started: Some(started),
+            finished: context.node.now(),
+            attempt: self.attempt,
+        };
+        self.tell(Event::Ended { index: self.index, ended }).await;
+    }
+
+    /// Everything up to the running process.
+    async fn prepare(&self) -> Result<(Process, std::os::fd::OwnedFd, Output), Failure> {
+        let node = &self.context.node;
+        let name = self.container.image.as_deref().unwrap_or_default();
+        let Some(image) = node.settings.images.resolve(name) else {
+            let reason = match self.container.image_pull_policy.as_deref() {
+                Some("Never") => "ErrImageNeverPull",
+                _ if self.attempt == 0 && self.context.pod.status.is_none() => "ErrImagePull",
+                _ => "ImagePullBackOff",
+            };
+            let message = node.settings.images.unknown(name);
+            return Err(Failure::Blocked { reason, message, back_off: true });
+        };
+        self.context.event(
+            Some(&self.container.name),
+            false,
+            "Pulled",
+            format!("Container image \"{name}\" already present on machine"),
+        );
+        let mut variables = self.default_variables(&image.env);
+        variables = self.variables(variables).await.map_err(|message| Failure::Blocked {
+            reason: "CreateContainerConfigError",
+            message,
+            back_off: false,
+        })?;
+        self.give_port(&mut variables).map_err(|error| Failure::NotStarted(error.to_string()))?;
+
+        let own = (image.path.to_string_lossy().into_owned(), image.args.as_slice());
+        let (program, args) = environment::command_line(&self.container, own, &variables);
+        let not_started = |error: io::Error| {
+            Failure::NotStarted(format!("failed to start \"{program}\": {error}"))
+        };
+        let path = variables.get("PATH").map(String::as_str).unwrap_or_default();
+        let directory = self.container.working_dir.as_ref().map(PathBuf::from);
+        let found = find_program(&program, path, directory.as_deref()).map_err(not_started)?;
+        let mounts = volumes::mounts(&self.context, &self.container, self.attempt)
+            .await
+            .map_err(|message| Failure::Blocked {
+                reason: "CreateContainerError",
+                message,
+                back_off: false,
+            })?;
+        let (pipe, writer) = io::pipe().map_err(not_started)?;
+        let output = node.outputs.create(&self.place(), self.attempt).map_err(not_started)?;
+        let mut launch = Launch {
+            program: found,
+            args: args.into_iter().map(OsString::from).collect(),
+            env: variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            directory,
+            output: writer.into(),
+            network: self.network(),
+            mounts,
+        };
+        if let Some(wanted) = shim::wanted(&self.context.pod, &self.container) {
+            launch = shim::wrap(launch, &wanted, &node.settings.binary);
+        }
+        let name = &self.container.name;
+        let process = node.spawner.spawn(launch).await.map_err(not_started)?;
+        leftovers::note(&self.context.folder, name, process.pid(), &node.boot);
+        self.context.event(Some(name), false, "Created", format!("Created container: {name}"));
+        self.context.event(Some(name), false, "Started", format!("Started container {name}"));
+        Ok((process, pipe.into(), output))
+    }
+
+    fn network(&self) -> Option<(Arc<crate::node::network::PodNetwork>, String)> {
+        let network = self.context.reach.network.clone()?;
+        let spec = self.context.pod.spec.as_ref();
+        let hostname = spec.and_then(|it| it.hostname.clone());
+        let mut hostname = hostname.unwrap_or_else(|| self.context.name().to_owned());
+        hostname.truncate(63);
+        Some((network, hostname))
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            namespace: self.context.namespace().to_owned(),
+            pod: self.context.name().to_owned(),
+            uid: self.context.uid().to_owned(),
+            container: self.container.name.clone(),
+        }
+    }
+
+    /// What every container finds in its environment.
+    fn default_variables(&self, image: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut variables = self.context.node.settings.environment.clone();
+        variables.insert("HOSTNAME".to_owned(), self.context.name().to_owned());
+        variables.extend(image.iter().map(|(name, value)| (name.clone(), value.clone())));
+        variables
+    }
+
+    async fn variables(
+        &self,
+        defaults: BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, String> {
+        let needs = environment::needs(&self.container);
+        let mut sources = Sources::default();
+        let client = self.context.node.cluster.client();
+        let namespace = self.context.namespace();
+        for name in needs.config_maps {
+            let api: Api<k8s::ConfigMap> = Api::namespaced(client.clone(), namespace);
+            if let Some(found) = api.get_opt(&name).await.map_err(|error| error.to_string())? {
+                sources.config_maps.insert(name, found.data.unwrap_or_default());
+            }
+        }
+        for name in needs.secrets {
+            let api: Api<k8s::Secret> = Api::namespaced(client.clone(), namespace);
+            if let Some(found) = api.get_opt(&name).await.map_err(|error| error.to_string())? {
+                let data = found.data.unwrap_or_default().into_iter();
+                let data = data.map(|(key, value)| (key, String::from_utf8_lossy(&value.0).into_owned()));
+                sources.secrets.insert(name, data.collect());
+            }
+        }
+        self.context.with_facts(|facts| {
+            environment::variables(&self.container, &sources, facts, defaults)
+        })
+    }
+
+    /// In host mode, tells the container a port that no other pod has.
+    fn give_port(&self, variables: &mut BTreeMap<String, String>) -> io::Result<()> {
+        if self.context.reach.network.is_some() {
+            return Ok(());
+        }
+        let named = variables.get("PORT").and_then(|it| it.parse().ok());
+        let declared = self.container.ports.iter().flatten().map(|it| it.container_port);
+        let declared = declared.filter_map(|it| u16::try_from(it).ok()).next();
+        if let Some(port) = named.or(declared) {
+            let given = self.context.reach.give_port(port)?;
+            variables.insert("PORT".to_owned(), given.to_string());
+        }
+        Ok(())
+    }
+
+    /// Looks after a running process: its output, its probes, its end.
+    async fn attend(mut self, process: Process, pipe: std::os::fd::OwnedFd, mut output: Output) {
+        let context = self.context.clone();
+        let process = Arc::new(process);
+        let started = context.node.now();
+        context.node.cgroups.add(&context, &self.container, process.pid());
+        self.tell(Event::Started { index: self.index }).await;
+        let mut tasks = JoinSet::new();
+        self.probe(&mut tasks);
+        if let Some(hook) = self.container.lifecycle.as_ref().and_then(|it| it.post_start.clone()) {
+            let (target, events, index) = (self.target(), self.events.clone(), self.index);
+            tasks.spawn(async move {
+                if let Err(why) = perform(&target, &hook).await {
+                    tracing::info!(why, "a postStart hook failed");
+                    let _ = events.send(Event::Unhealthy { index }).await;
+                }
+            });
+        }
+        let exit = {
+            let copied = output.copy(pipe);
+            let mut copied = std::pin::pin!(copied);
+            let exit = {
+                let ending = self.end(&process);
+                let mut ending = std::pin::pin!(ending);
+                tokio::select! {
+                    exit = &mut ending => exit,
+                    // Closed its output, or cannot be read: it runs on all the same.
+                    _ = &mut copied => ending.await,
+                }
+            };
+            drop(tasks);
+            let _ = tokio::time::timeout(LAST_OUTPUT, copied).await;
+            exit
+        };
+        let (code, signal) = match exit {
+            Exit::Code(code) => (code, None),
+            // As container runtimes report it: the code tells the signal.
+            Exit::Signal(_) => (exit.code(), None),
+        };
+        let oom = context.node.cgroups.ran_out_of_memory(&context, &self.container);
+        let reason = match code {
+            0 => "Completed",
+            _ if oom => "OOMKilled",
+            _ => "Error",
+        };
+        let from_log = self.container.termination_message_policy.as_deref()
+            == Some("FallbackToLogsOnError")
+            && code != 0;
+        let message = from_log.then(|| output.tail(LONGEST_MESSAGE)).filter(|it| !it.is_empty());
+        drop(output);
+        leftovers::forget(&context.folder, &self.container.name);
+        let ended = Ended {
+            code,
+            signal,
+            reason: reason.to_owned(),
+            message,
+            started: Some(started),
+            finished: context.node.now(),
+            attempt: self.attempt,
+        };
+        self.tell(Event::Ended { index: self.index, ended }).await;
+    }
+
+    /// Waits for the process to end: by itself, or because it is told to.
+    async fn end(&mut self, process: &Arc<Process>) -> Exit {
+        let unknown = |error: io::Error| {
+            tracing::error!(%error, container = self.container.name, "wait for a process");
+            Exit::Code(255)
+        };
+        tokio::select! {
+            exit = process.wait() => return exit.unwrap_or_else(unknown),
+            () = stopped(&mut self.stop.clone()) => {}
+        }
+        let mut stop = self.stop.clone();
+        let polite = async {
+            self.before_stop().await;
+            process.signal(Signal::TERM);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            exit = process.wait() => return exit.unwrap_or_else(unknown),
+            () = polite => {}
+            () = deadline(&mut stop) => {}
+        }
+        process.kill_group();
+        process.signal(Signal::KILL);
+        process.wait().await.unwrap_or_else(unknown)
+    }
+
+    /// What comes before SIGTERM: the queue's last request, then the container's own hook.
+    async fn before_stop(&self) {
+        if self.context.has_queue && self.context.reach.queue.get().is_some() {
+            self.context.drained.cancelled().await;
+        }
+        let hook = self.container.lifecycle.as_ref().and_then(|it| it.pre_stop.as_ref());
+        let Some(hook) = hook else { return };
+        // The queue's own hook has been waited for above.
+        let waits_for_queue = self.context.has_queue
+            && hook.http_get.as_ref().is_some_and(|it| it.path.as_deref() == Some("/wait-for-drain"));
+        if !waits_for_queue && let Err(why) = perform(&self.target(), hook).await {
+            let name = &self.container.name;
+            self.context.event(Some(name), true, "FailedPreStopHook", format!("PreStopHook failed: {why}"));
+        }
+    }
+
+    fn target(&self) -> Target {
+        let (context, container) = (self.context.clone(), self.container.clone());
+        let network = self.network();
+        let execute: probe::Execute = Arc::new(move |action| {
+            execute(context.clone(), container.clone(), network.clone(), action)
+        });
+        Target { reach: self.context.reach.clone(), execute, container: self.container.clone() }
+    }
+
+    /// Starts the container's probes; they end when the set is dropped.
+    fn probe(&self, tasks: &mut JoinSet<()>) {
+        let (send_started, started) = watch::channel(self.container.startup_probe.is_none());
+        let unhealthy = |kind: &'static str| {
+            let (context, container) = (self.context.clone(), self.container.clone());
+            move |why: &str| {
+                context.event(Some(&container.name), true, "Unhealthy", format!("{kind} probe failed: {why}"));
+            }
+        };
+        let (index, name) = (self.index, self.container.name.clone());
+        let killing = {
+            let context = self.context.clone();
+            move |kind: &str| {
+                let message = format!("Container {name} failed {kind} probe, will be restarted");
+                context.event(Some(&name), false, "Killing", message);
+            }
+        };
+        if let Some(probe) = self.container.startup_probe.clone() {
+            let (target, events, killing) = (self.target(), self.events.clone(), killing.clone());
+            let failed = unhealthy("Startup");
+            tasks.spawn(async move {
+                let changed = async |passed: bool| {
+                    if passed {
+                        let _ = events.send(Event::StartupPassed { index }).await;
+                        send_started.send_replace(true);
+                        // Passed once is passed.
+                        std::future::pending::<()>().await;
+                    } else {
+                        killing("startup");
+                        let _ = events.send(Event::Unhealthy { index }).await;
+                    }
+                };
+                probe::watch(target, probe, changed, failed).await;
+            });
+        }
+        if let Some(probe) = self.container.readiness_probe.clone() {
+            let (target, events, failed) = (self.target(), self.events.clone(), unhealthy("Readiness"));
+            let mut started = started.clone();
+            tasks.spawn(async move {
+                let _ = started.wait_for(|it| *it).await;
+                let changed = async |ready: bool| {
+                    let _ = events.send(Event::Readiness { index, ready }).await;
+                };
+                probe::watch(target, probe, changed, failed).await;
+            });
+        }
+        if let Some(probe) = self.container.liveness_probe.clone() {
+            let (target, events, failed) = (self.target(), self.events.clone(), unhealthy("Liveness"));
+            let mut started = started;
+            tasks.spawn(async move {
+                let _ = started.wait_for(|it| *it).await;
+                let changed = async |alive: bool| {
+                    if !alive {
+                        killing("liveness");
+                        let _ = events.send(Event::Unhealthy { index }).await;
+                    }
+                };
+                probe::watch(target, probe, changed, failed).await;
+            });
+        }
+    }
+}
+
+/// Waits until a stop is asked for; for ever when nobody can ask any more.
+async fn stopped(stop: &mut Stop) {
+    if stop.wait_for(Option::is_some).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Waits until the moment of the kill, which may be brought forward meanwhile.
+async fn deadline(stop: &mut Stop) {
+    loop {
+        let at = *stop.borrow_and_update();
+        let wait = async {
+            match at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = wait => return,
+            changed = stop.changed() => if changed.is_err() {
+                // The worker is gone: nobody will move the deadline.
+                if let Some(at) = at { tokio::time::sleep_until(at).await }
+                return;
+            },
+        }
+    }
+}
+
+/// Performs a lifecycle hook.
+async fn perform(target: &Target, hook: &LifecycleHandler) -> Result<(), String> {
+    if let Some(exec) = &hook.exec {
+        return (target.execute)(exec.clone()).await;
+    }
+    if let Some(http) = &hook.http_get {
+        let port = probe::port_number(&target.container, &http.port)?;
+        let headers = http.http_headers.iter().flatten();
+        let headers = headers.map(|it| (it.name.as_str(), it.value.as_str()));
+        return probe::get(&target.reach, port, http.path.as_deref().unwrap_or("/"), headers).await;
+    }
+    if let Some(sleep) = &hook.sleep {
+        let seconds = u64::try_from(sleep.seconds).unwrap_or(0);
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    }
+    Ok(())
+}
+
+/// Runs a command beside the container's process, in the same network and files.
+fn execute(
+    context: Arc<PodContext>,
+    container: Arc<k8s::Container>,
+    network: Option<(Arc<crate::node::network::PodNetwork>, String)>,
+    action: ExecAction,
+) -> Boxed<Result<(), String>> {
+    Box::pin(async move {
+        let command = action.command.unwrap_or_default();
+        let [program, args @ ..] = command.as_slice() else {
+            return Err("no command".to_owned());
+        };
+        let (_stop, stop) = watch::channel(None);
+        let (events, _) = mpsc::channel(1);
+        let run = Run {
+            context: context.clone(),
+            container: container.clone(),
+            index: 0,
+            attempt: 0,
+            events,
+            stop,
+        };
+        let mut variables = run.variables(run.default_variables(&BTreeMap::new())).await?;
+        run.give_port(&mut variables).map_err(|error| error.to_string())?;
+        let path = variables.get("PATH").map(String::as_str).unwrap_or_default();
+        let directory = container.working_dir.as_ref().map(PathBuf::from);
+        let told = |error: io::Error| format!("exec {program}: {error}");
+        let (pipe, writer) = io::pipe().map_err(told)?;
+        let mounts = volumes::mounts(&context, &container, 0).await?;
+        let launch = Launch {
+            program: find_program(program, path, directory.as_deref()).map_err(told)?,
+            args: args.iter().map(OsString::from).collect(),
+            env: variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            directory,
+            output: writer.into(),
+            network,
+            mounts,
+        };
+        let process = context.node.spawner.spawn(launch).await.map_err(told)?;
+        // A probe that times out is dropped here: its process must not stay.
+        let process = Killed(Some(process));
+        let mut text = Vec::new();
+        let pipe = tokio::net::unix::pipe::Receiver::from_owned_fd(pipe.into()).map_err(told)?;
+        let mut pipe = tokio::io::AsyncReadExt::take(pipe, PROBE_OUTPUT as u64);
+        let (_, exit) = tokio::join!(
+            tokio::io::AsyncReadExt::read_to_end(&mut pipe, &mut text),
+            process.wait()
+        );
+        match exit.map_err(told)?.code() {
+            0 => Ok(()),
+            _ => Err(String::from_utf8_lossy(&text).into_owned()),
+        }
+    })
+}
+
+/// A process that is killed when nobody waits for it any more.
+struct Killed(Option<Process>);
+
+impl Killed {
+    async fn wait(mut self) -> io::Result<Exit> {
+        let exit = match &self.0 {
+            Some(process) => process.wait().await,
+            None => Ok(Exit::Code(255)),
+        };
+        self.0 = None;
+        exit
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        if let Some(process) = self.0.take() {
+            process.kill_group();
+            // Ends at once: the process is dead, and only its entry is left to remove.
+            tokio::spawn(async move { process.wait().await });
+        }
+    }
+}
+
+/// The path of `program`: as it is when it has a slash, else the first in `path` that may be executed.
+fn find_program(program: &str, path: &str, directory: Option<&Path>) -> io::Result<PathBuf> {
+    let executable = |path: &Path| {
+        rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
+    };
+    if program.contains('/') {
+        // Relative to the container's directory; the standard library's error tells what is wrong with it.
+        return Ok(directory.unwrap_or(Path::new("/")).join(program));
+    }
+    let found = path.split(':').filter(|it| !it.is_empty()).map(|it| Path::new(it).join(program));
+    found.into_iter().find(|it| executable(it)).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, "executable file not found in $PATH")
+    })
+}

@@ -1,0 +1,450 @@
+//! The life of one pod on this node: reports what happens to its machine, performs what that decides, and
+//! keeps the pod's status current.
+
+use std::{
+    collections::HashMap,
+    fs,
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1 as k8s;
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+};
+use proxy::hop::Boxed;
+use serde_json::{Value, json};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::node::{
+    Shared,
+    machine::{Action, Event, Machine, Phase},
+    reach::Reach,
+    run::{PodContext, Run},
+    status::{self, Facts},
+};
+
+/// Events of one pod that wait for its worker: more than its containers can cause at once; who sends then
+/// waits.
+const EVENTS: usize = 64;
+/// Wait before a write that the API refused or lost is tried again.
+const WRITE_AGAIN: Duration = Duration::from_millis(500);
+/// Grace of a pod that names none, as the API's default.
+const GRACE_S: i64 = 30;
+
+/// What the node tells a worker: the pod as it is now, or that it is gone.
+pub type News = watch::Receiver<Option<Arc<k8s::Pod>>>;
+
+/// Runs the pod to its end. `bind` tells that the pod has no node yet.
+pub async fn run(node: Arc<Shared>, pod: Arc<k8s::Pod>, mut news: News, bind: bool, stop: CancellationToken) {
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    let ending = pod.metadata.deletion_timestamp.is_some();
+    let over = pod.status.as_ref().and_then(|it| it.phase.as_deref());
+    if matches!(over, Some("Succeeded" | "Failed")) && !ending {
+        // Nothing to do until it is deleted.
+        let deleted = news.wait_for(|it| {
+            it.as_ref().is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
+        });
+        let deleted = deleted.await.map(|it| it.clone());
+        if let Ok(Some(pod)) = deleted {
+            finish(&node, &pod).await;
+        }
+        return;
+    }
+    if ending {
+        // Its processes ended with the node that ran them.
+        finish(&node, &pod).await;
+        return;
+    }
+    let reach = match node.new_reach().await {
+        Ok(reach) => Arc::new(reach),
+        Err(error) => {
+            tracing::error!(%error, pod = pod.metadata.name, "give a pod its network");
+            return;
+        }
+    };
+    let folder = node.pods_folder.join(&uid);
+    if let Err(error) = fs::create_dir_all(&folder) {
+        tracing::error!(%error, folder = %folder.display(), "make a pod's folder");
+        return;
+    }
+    let containers: Vec<Arc<k8s::Container>> = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers))
+        .cloned()
+        .map(Arc::new)
+        .collect();
+    let context = Arc::new(PodContext {
+        node: node.clone(),
+        pod: pod.clone(),
+        reach,
+        folder,
+        drained: CancellationToken::new(),
+        has_queue: containers.iter().any(|it| it.name == api::queue::CONTAINER),
+    });
+    let (events, happened) = mpsc::channel(EVENTS);
+    let mut worker = Worker {
+        machine: Machine::new(&pod, node.now()),
+        started: pod
+            .status
+            .as_ref()
+            .and_then(|it| it.start_time.as_ref())
+            .map_or_else(|| node.now(), |it| it.0),
+        containers,
+        context,
+        pod,
+        events,
+        stops: HashMap::new(),
+        runs: JoinSet::new(),
+        written: None,
+        bind,
+    };
+    worker.live(happened, news, stop).await;
+    worker.close().await;
+}
+
+struct Worker {
+    context: Arc<PodContext>,
+    /// The pod as last seen in the API.
+    pod: Arc<k8s::Pod>,
+    machine: Machine,
+    /// When the node first saw the pod.
+    started: Timestamp,
+    containers: Vec<Arc<k8s::Container>>,
+    events: mpsc::Sender<Event>,
+    /// How to stop the runs that there are, by container.
+    stops: HashMap<usize, watch::Sender<Option<Instant>>>,
+    runs: JoinSet<()>,
+    /// The status as last written.
+    written: Option<k8s::PodStatus>,
+    /// The pod is still to be bound to this node.
+    bind: bool,
+}
+
+/// A write on its way: the pod as it is then, or none where the write failed.
+type Writing = Boxed<Option<Arc<k8s::Pod>>>;
+
+impl Worker {
+    async fn live(
+        &mut self,
+        mut happened: mpsc::Receiver<Event>,
+        mut news: News,
+        stop: CancellationToken,
+    ) {
+        let mut writing: Option<Writing> = None;
+        let mut write_after: Option<Instant> = None;
+        loop {
+            let now = self.context.node.now();
+            for action in self.machine.decide(now) {
+                match action {
+                    Action::Start { index, attempt } => self.start(index, attempt),
+                    Action::Stop { index } => self.stop(index),
+                    Action::Finish => {
+                        if let Some(writing) = writing.take() {
+                            writing.await;
+                        }
+                        self.write_last(now).await;
+                        return;
+                    }
+                }
+            }
+            // What starts is told when it runs, with one write for all: the write must not delay the start.
+            if writing.is_none() && write_after.is_none() && !self.starting() {
+                writing = self.write(now);
+            }
+            let wake = self.machine.wake_at().map(|at| {
+                let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+                // Times in Kubernetes may be cut to the second; a little late is no harm.
+                Instant::now() + wait + Duration::from_millis(1)
+            });
+            tokio::select! {
+                event = happened.recv() => {
+                    let now = self.context.node.now();
+                    let mut next = event;
+                    while let Some(event) = next {
+                        self.note(event, now);
+                        next = happened.try_recv().ok();
+                    }
+                }
+                changed = news.changed() => {
+                    let pod = news.borrow_and_update().clone();
+                    match pod {
+                        Some(pod) if changed.is_ok() => self.changed(pod),
+                        // Gone from the API without us: end the processes at once.
+                        _ => {
+                            self.kill(Duration::ZERO);
+                            self.machine.happened(Event::Delete, self.context.node.now());
+                        }
+                    }
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                written = async { writing.as_mut().expect("checked before").await }, if writing.is_some() => {
+                    writing = None;
+                    match written {
+                        Some(pod) => {
+                            self.bind = false;
+                            self.changed(pod);
+                        }
+                        None => {
+                            self.written = None;
+                            write_after = Some(Instant::now() + WRITE_AGAIN);
+                        }
+                    }
+                }
+                () = sleep_until(write_after) => write_after = None,
+                () = sleep_until(wake) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn starting(&self) -> bool {
+        use crate::node::machine::State;
+        let containers = &self.machine.containers;
+        containers.iter().any(|it| matches!(it.state, State::Starting)) && self.written.is_none()
+    }
+
+    fn note(&mut self, event: Event, now: Timestamp) {
+        match event {
+            Event::Ended { index, .. } | Event::Blocked { index, .. } => {
+                self.stops.remove(&index);
+            }
+            Event::Readiness { .. } => {}
+            _ => {}
+        }
+        self.machine.happened(event, now);
+        // Removes the entries of runs that are over.
+        while self.runs.try_join_next().is_some() {}
+    }
+
+    fn changed(&mut self, pod: Arc<k8s::Pod>) {
+        if pod.metadata.uid != self.pod.metadata.uid {
+            return;
+        }
+        let newly = |pod: &k8s::Pod| {
+            let ending = pod.metadata.deletion_timestamp.is_some();
+            (ending, pod.metadata.deletion_grace_period_seconds)
+        };
+        if newly(&pod).0 && newly(&pod) != newly(&self.pod) {
+            if !self.machine.deleting() {
+                for container in &self.containers {
+                    if self.stops.contains_key(&self.index_of(&container.name)) {
+                        self.context.event(
+                            Some(&container.name),
+                            false,
+                            "Killing",
+                            format!("Stopping container {}", container.name),
+                        );
+                    }
+                }
+                self.machine.happened(Event::Delete, self.context.node.now());
+            }
+            let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(GRACE_S);
+            let deadline = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+            // A second request may leave less time.
+            let at = Instant::now() + deadline;
+            for stop in self.stops.values() {
+                stop.send_if_modified(|before| {
+                    let nearer = before.is_some_and(|before| at < before);
+                    if nearer {
+                        *before = Some(at);
+                    }
+                    nearer
+                });
+            }
+        }
+        self.pod = pod;
+    }
+
+    fn index_of(&self, name: &str) -> usize {
+        self.containers.iter().position(|it| it.name == name).unwrap_or(usize::MAX)
+    }
+
+    fn start(&mut self, index: usize, attempt: u32) {
+        let (stop, receiver) = watch::channel(None);
+        self.stops.insert(index, stop);
+        let run = Run {
+            context: self.context.clone(),
+            container: self.containers[index].clone(),
+            index,
+            attempt,
+            events: self.events.clone(),
+            stop: receiver,
+        };
+        self.runs.spawn(run.go());
+    }
+
+    fn stop(&mut self, index: usize) {
+        let spec = self.pod.spec.as_ref().and_then(|it| it.termination_grace_period_seconds);
+        let grace = self.pod.metadata.deletion_grace_period_seconds.or(spec).unwrap_or(GRACE_S);
+        let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+        if let Some(stop) = self.stops.get(&index) {
+            stop.send_replace(Some(Instant::now() + grace));
+        }
+    }
+
+    /// Ends all containers within `grace`.
+    fn kill(&mut self, grace: Duration) {
+        for stop in self.stops.values() {
+            stop.send_replace(Some(Instant::now() + grace));
+        }
+    }
+
+    fn status(&self, now: Timestamp) -> k8s::PodStatus {
+        let node = &self.context.node;
+        let image_id = |image: &str| {
+            node.settings.images.digest(image).map(|it| format!("{image}@{it}")).unwrap_or_default()
+        };
+        let facts = Facts {
+            pod_ip: Some(self.context.reach.address.to_string()),
+            host_ip: &node.host_ip,
+            started: self.started,
+            image_id: &image_id,
+        };
+        status::status(&self.pod, &self.machine, &facts, now)
+    }
+
+    /// Binds the pod and writes its status, where that says something new.
+    fn write(&mut self, now: Timestamp) -> Option<Writing> {
+        let status = self.status(now);
+        if self.written.as_ref() == Some(&status) {
+            return None;
+        }
+        self.written = Some(status.clone());
+        let (node, pod, bind) = (self.context.node.clone(), self.pod.clone(), self.bind);
+        if bind {
+            let (namespace, name) = (self.context.namespace(), self.context.name());
+            let message = format!("Successfully assigned {namespace}/{name} to {}", node.settings.name);
+            node.scheduled(&pod, message);
+        }
+        Some(Box::pin(async move {
+            if bind && let Err(error) = bind_pod(&node, &pod).await {
+                return give_up("bind a pod", &pod, &error);
+            }
+            match patch_status(&node, &pod, &status).await {
+                Ok(pod) => {
+                    node.cluster.wrote(pod.clone());
+                    Some(Arc::new(pod))
+                }
+                Err(error) => give_up("write a pod's status", &pod, &error),
+            }
+        }))
+    }
+
+    /// The pod's last status, and its end in the API.
+    async fn write_last(&mut self, now: Timestamp) {
+        let status = self.status(now);
+        if self.machine.phase() != Phase::Pending
+            && let Err(error) = patch_status(&self.context.node, &self.pod, &status).await
+        {
+            give_up("write a pod's last status", &self.pod, &error);
+        }
+        finish(&self.context.node, &self.pod).await;
+    }
+
+    /// Ends what still runs and removes the pod's files.
+    async fn close(mut self) {
+        self.kill(Duration::ZERO);
+        while self.runs.join_next().await.is_some() {}
+        let context = &self.context;
+        context.node.pods.remove(&context.reach);
+        for container in &self.containers {
+            context.node.cgroups.remove(context, container);
+        }
+        context.node.volumes.remove(context);
+        if let Err(error) = fs::remove_dir_all(&context.folder) {
+            tracing::warn!(%error, folder = %context.folder.display(), "remove a pod's folder");
+        }
+        context.node.outputs.prune();
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn pods(node: &Shared, pod: &k8s::Pod) -> Api<k8s::Pod> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    Api::namespaced(node.cluster.client().clone(), namespace)
+}
+
+fn name(pod: &k8s::Pod) -> &str {
+    pod.metadata.name.as_deref().unwrap_or_default()
+}
+
+async fn bind_pod(node: &Shared, pod: &k8s::Pod) -> Result<(), kube::Error> {
+    let binding = json!({
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": name(pod), "namespace": pod.metadata.namespace, "uid": pod.metadata.uid},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node.settings.name},
+    });
+    let body = serde_json::to_vec(&binding).map_err(kube::Error::SerdeError)?;
+    let bound: Result<Value, _> =
+        pods(node, pod).create_subresource("binding", name(pod), &PostParams::default(), body).await;
+    match bound {
+        Ok(_) => Ok(()),
+        // Bound already, by an earlier try whose answer was lost.
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn patch_status(
+    node: &Shared,
+    pod: &k8s::Pod,
+    status: &k8s::PodStatus,
+) -> Result<k8s::Pod, kube::Error> {
+    let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
+    let params = PatchParams { field_manager: Some("kubelet".to_owned()), ..PatchParams::default() };
+    pods(node, pod).patch_status(name(pod), &params, &Patch::Merge(patch)).await
+}
+
+/// Removes the pod from the API: its containers have ended.
+async fn finish(node: &Shared, pod: &k8s::Pod) {
+    let params = DeleteParams {
+        grace_period_seconds: Some(0),
+        preconditions: Some(Preconditions {
+            uid: pod.metadata.uid.clone(),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    if let Err(error) = pods(node, pod).delete(name(pod), &params).await {
+        give_up("remove a pod that has ended", pod, &error);
+    }
+}
+
+fn give_up(what: &str, pod: &k8s::Pod, error: &kube::Error) -> Option<Arc<k8s::Pod>> {
+    match error {
+        // Removed meanwhile, or another of the same name: the watch will tell.
+        kube::Error::Api(status) if matches!(status.code, 404 | 409) => {
+            tracing::debug!(pod = name(pod), %error, "{what}");
+        }
+        _ => tracing::warn!(pod = name(pod), %error, "{what}; trying again"),
+    }
+    None
+}
+/// A pod's network or a name for it.
+impl Shared {
+    /// A network for a new pod.
+    pub async fn new_reach(&self) -> std::io::Result<Reach> {
+        match &self.network {
+            Some(network) => Ok(Reach::isolated(network.pod().await?)),
+            None => Ok(Reach::on_host(self.next_host_address())),
+        }
+    }
+}
