@@ -461,8 +461,9 @@ mod tests {
         let mut pod = Scene::new(r#"{"containers":[{"name":"a"},{"name":"b"}]}"#);
         pod.expect("start a0, start b0");
         pod.event(Event::Started { index: 0 });
-        assert_eq!(pod.machine.phase(), Phase::Running);
+        assert_eq!(pod.machine.phase(), Phase::Pending);
         pod.event(Event::Started { index: 1 });
+        assert_eq!(pod.machine.phase(), Phase::Running);
         pod.expect("");
         for (attempt, wait) in [(1, 0), (2, 10), (3, 20), (4, 40), (5, 80), (6, 160), (7, 300)] {
             pod.ends(0, 1);

@@ -7,7 +7,7 @@ use std::{io, net::Ipv4Addr, os::fd::OwnedFd};
 
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind,
-    netlink::{NETFILTER, ROUTE, SocketAddrNetlink},
+    netlink::{NETFILTER, SocketAddrNetlink},
     recv, send, socket_with,
 };
 
@@ -122,15 +122,16 @@ impl Range {
 impl Socket {
     /// Opens a socket for links, addresses and routes in the calling thread's network namespace.
     pub fn route() -> io::Result<Self> {
-        Self::open(ROUTE)
+        // Protocol 0 of the family.
+        Self::open(None)
     }
 
-    fn open(protocol: rustix::net::Protocol) -> io::Result<Self> {
+    fn open(protocol: Option<rustix::net::Protocol>) -> io::Result<Self> {
         let fd = socket_with(
             AddressFamily::NETLINK,
             SocketType::RAW,
             SocketFlags::CLOEXEC,
-            Some(protocol),
+            protocol,
         )?;
         bind(&fd, &SocketAddrNetlink::new(0, 0))?;
         Ok(Self { fd, sequence: 0 })
@@ -220,8 +221,9 @@ impl Socket {
         self.request(message)
     }
 
-    /// Makes a pair of connected links, both up: `name` here (a port of the bridge `master`, if given),
-    /// `peer` in the network namespace `peer_namespace`. Fails with `AlreadyExists` when `name` is taken.
+    /// Makes a pair of connected links: `name` here, up (a port of the bridge `master`, if given), and `peer`
+    /// in the network namespace `peer_namespace`, not up yet: the kernel opens no end of a pair before both
+    /// exist. Fails with `AlreadyExists` when `name` is taken.
     pub fn add_pair(
         &mut self,
         name: &str,
@@ -240,7 +242,7 @@ impl Socket {
             info.text(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, |data| {
                 data.nest(VETH_INFO_PEER, |nested| {
                     nested
-                        .with(&link_header(0, IFF_UP))
+                        .with(&link_header(0, 0))
                         .text(IFLA_IFNAME, peer)
                         .attribute(IFLA_NET_NS_FD, &peer_namespace.as_raw_fd().to_ne_bytes())
                 })
@@ -424,7 +426,7 @@ pub fn masquerade(table: &str, range: Range) -> io::Result<Masquerade> {
             }),
         Message::new(BATCH_END, 0).with(&BATCH),
     ];
-    let mut socket = Socket::open(NETFILTER)?;
+    let mut socket = Socket::open(Some(NETFILTER))?;
     let mut bytes = Vec::new();
     let mut to_acknowledge = 0;
     for message in messages {

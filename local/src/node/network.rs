@@ -139,6 +139,7 @@ impl Builder {
         let size = 1u32 << (32 - PREFIX);
         let (outside, inside) = (address(size - 3), address(size - 2));
         let uplink = links.link_index("uplink")?;
+        links.set_up(uplink)?;
         links.add_address(uplink, Range { address: inside, prefix: 30 })?;
         let everything = Range { address: Ipv4Addr::UNSPECIFIED, prefix: 0 };
         links.add_route(everything, outside)?;
@@ -211,6 +212,7 @@ impl Builder {
         let port = format!("pod{}", u32::from(address) - u32::from(self.range.address));
         self.links.add_pair(&port, Some(self.bridge), "eth0", made.network.fd())?;
         let link = links.link_index("eth0")?;
+        links.set_up(link)?;
         links.add_address(link, Range { address, prefix: PREFIX })?;
         let router = Ipv4Addr::from(u32::from(self.range.address) + 1);
         links.add_route(Range { address: Ipv4Addr::UNSPECIFIED, prefix: 0 }, router)?;

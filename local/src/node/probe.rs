@@ -18,6 +18,8 @@ use proxy::{
     upstream,
 };
 
+use tokio::time::Instant;
+
 use crate::node::reach::Reach;
 
 /// First wait between tries before a container has ever answered: a cold start waits for its end, and a
@@ -72,77 +74,118 @@ impl Pace {
     }
 }
 
-/// Asks for ever, and tells `changed` each time the answer settles: true after enough successes in a row,
-/// false after enough failures. `failed` hears of every failure that counts.
-pub async fn watch(
+/// What a [`Watch`] hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// The answer settled: true after enough successes in a row, false after enough failures.
+    Settled(bool),
+    /// A failure that counts.
+    Failed(String),
+}
+
+/// Asks a container for as long as someone listens.
+pub struct Watch {
     target: Target,
     probe: Probe,
-    mut changed: impl AsyncFnMut(bool),
-    mut failed: impl FnMut(&str),
-) {
-    let pace = Pace::of(&probe);
-    tokio::time::sleep(pace.delay).await;
-    let mut settled = None;
-    let (mut successes, mut failures) = (0, 0);
-    // Until the first success ask more often than the period says, so that readiness is seen soon.
-    let mut step = FIRST_STEP * 10;
-    let mut next_count = tokio::time::Instant::now();
-    loop {
-        let answer = tokio::time::timeout(pace.timeout, once(&target, &probe))
-            .await
-            .unwrap_or_else(|_| Err(format!("probe timed out after {:?}", pace.timeout)));
-        let now = tokio::time::Instant::now();
-        let counts = now >= next_count;
-        if counts {
-            next_count = now + pace.period;
+    pace: Pace,
+    settled: Option<bool>,
+    successes: u32,
+    failures: u32,
+    /// Wait before the next try. Until the first success it is shorter than the period, so that the success
+    /// is seen soon; the failures in between do not count.
+    step: Duration,
+    next_counts: Instant,
+}
+
+impl Watch {
+    /// Begins after the probe's delay.
+    pub fn new(target: Target, probe: Probe) -> Self {
+        let pace = Pace::of(&probe);
+        Self {
+            target,
+            probe,
+            pace,
+            settled: None,
+            successes: 0,
+            failures: 0,
+            step: pace.delay,
+            next_counts: Instant::now() + pace.delay,
         }
-        match answer {
-            Ok(()) => {
-                (successes, failures) = (successes + 1, 0);
-                if successes >= pace.successes && settled != Some(true) {
-                    settled = Some(true);
-                    changed(true).await;
-                }
-            }
-            Err(why) if counts => {
-                (successes, failures) = (0, failures + 1);
-                failed(&why);
-                if failures >= pace.failures && settled != Some(false) {
-                    settled = Some(false);
-                    changed(false).await;
-                }
-            }
-            Err(_) => successes = 0,
+    }
+
+    /// Waits for the next thing to tell.
+    pub async fn next(&mut self) -> Heard {
+        if self.failures >= self.pace.failures && self.settled != Some(false) {
+            self.settled = Some(false);
+            return Heard::Settled(false);
         }
-        if settled == Some(true) {
-            tokio::time::sleep(pace.period).await;
-        } else {
-            tokio::time::sleep(step.min(pace.period)).await;
-            step = (step * 2).min(pace.period);
+        loop {
+            tokio::time::sleep(self.step).await;
+            let asked = tokio::time::timeout(self.pace.timeout, once(&self.target, &self.probe));
+            let answer = asked
+                .await
+                .unwrap_or_else(|_| Err(format!("probe timed out after {:?}", self.pace.timeout)));
+            let now = Instant::now();
+            let counts = now >= self.next_counts;
+            if counts {
+                self.next_counts = now + self.pace.period;
+            }
+            self.step = match (&answer, self.settled) {
+                (_, Some(true)) => self.pace.period,
+                (Ok(()), _) if self.successes + 1 >= self.pace.successes => self.pace.period,
+                _ => (self.step * 2).clamp(FIRST_STEP * 10, self.pace.period),
+            };
+            match answer {
+                Ok(()) => {
+                    (self.successes, self.failures) = (self.successes + 1, 0);
+                    if self.successes >= self.pace.successes && self.settled != Some(true) {
+                        self.settled = Some(true);
+                        return Heard::Settled(true);
+                    }
+                }
+                Err(why) if counts => {
+                    (self.successes, self.failures) = (0, self.failures + 1);
+                    return Heard::Failed(why);
+                }
+                Err(_) => self.successes = 0,
+            }
         }
     }
 }
 
-/// As [`watch`], for a pod's queue that runs in this process: readiness is seen at once.
-pub async fn watch_queue(queue: Arc<Queue>, probe: Option<Probe>, mut changed: impl AsyncFnMut(bool)) {
-    let pace = Pace::of(&probe.unwrap_or_default());
-    loop {
-        let mut step = FIRST_STEP;
-        let mut tries = 0;
-        while !queue.probe().await {
-            tokio::time::sleep(step).await;
-            tries += 1;
-            if tries > FIRST_STEPS {
-                step = (step * 3 / 2).min(SLOWEST_STEP);
+/// Asks a pod's queue, which runs in this process, for as long as someone listens: readiness is seen at once.
+pub struct QueueWatch {
+    queue: Arc<Queue>,
+    pace: Pace,
+    ready: bool,
+}
+
+impl QueueWatch {
+    /// Begins at once.
+    pub fn new(queue: Arc<Queue>, probe: Option<Probe>) -> Self {
+        Self { queue, pace: Pace::of(&probe.unwrap_or_default()), ready: false }
+    }
+
+    /// Waits for the answer to change.
+    pub async fn next(&mut self) -> bool {
+        if self.ready {
+            let mut failures = 0;
+            while failures < self.pace.failures {
+                tokio::time::sleep(self.pace.period).await;
+                failures = if self.queue.probe().await { 0 } else { failures + 1 };
+            }
+        } else {
+            let (mut step, mut tries) = (FIRST_STEP, 0);
+            while !self.queue.probe().await {
+                tokio::time::sleep(step).await;
+                tries += 1;
+                if tries > FIRST_STEPS {
+                    step = (step * 3 / 2).min(SLOWEST_STEP);
+                }
             }
         }
-        changed(true).await;
-        let mut failures = 0;
-        while failures < pace.failures {
-            tokio::time::sleep(pace.period).await;
-            failures = if queue.probe().await { 0 } else { failures + 1 };
-        }
-        changed(false).await;
+        self.ready = !self.ready;
+        self.ready
     }
 }
 
@@ -197,9 +240,9 @@ pub async fn get<'a>(
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let mut request = Request::get(path).body(Body::empty()).map_err(|error| told(&error))?;
     let fields = request.headers_mut();
-    let own_host = format!("{}:{port}", reach.address);
+    let own_host = header::HeaderValue::from_str(&format!("{}:{port}", reach.address));
+    fields.insert(header::HOST, own_host.map_err(|error| told(&error))?);
     for (name, value) in [
-        ("host", own_host.as_str()),
         ("user-agent", "kube-probe/1.36"),
         ("accept", "*/*"),
         ("connection", "close"),

@@ -63,6 +63,7 @@ pub struct Process {
 impl Process {
     fn new(pid: Pid) -> io::Result<Self> {
         let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+        #[allow(deprecated, reason = "the safe form; an owned descriptor keeps its meaning while registered")]
         let handle = AsyncFd::with_interest(handle, tokio::io::Interest::READABLE)?;
         Ok(Self { pid, handle })
     }
@@ -232,4 +233,92 @@ fn spawn(launch: &Launch) -> io::Result<Pid> {
     }
     let child = command.spawn()?;
     Ok(Pid::from_child(&child))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read, net::TcpListener};
+
+    use super::*;
+    use crate::node::{netlink::Range, network::Network};
+
+    fn launch(script: &str) -> (Launch, io::PipeReader) {
+        let (reader, writer) = io::pipe().unwrap();
+        let launch = Launch {
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            env: vec![("A".into(), "1".into())],
+            directory: Some("/tmp".into()),
+            output: writer.into(),
+            network: None,
+            mounts: None,
+        };
+        (launch, reader)
+    }
+
+    async fn run(spawner: &Spawner, script: &str) -> (Exit, String) {
+        let (launch, mut reader) = launch(script);
+        let process = spawner.spawn(launch).await.unwrap();
+        let exit = process.wait().await.unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        (exit, text)
+    }
+
+    #[tokio::test]
+    async fn runs_with_what_it_is_given_and_nothing_else() {
+        let spawner = Spawner::start(false).await.unwrap();
+        let script = "echo $A; pwd; cat; echo bad >&2; env | grep -c HOME; exit 3";
+        let (exit, text) = run(&spawner, script).await;
+        assert_eq!((exit, text.as_str()), (Exit::Code(3), "1\n/tmp\nbad\n0\n"));
+        assert_eq!(run(&spawner, "kill -TERM $$").await.0, Exit::Signal(15));
+        let (mut missing, _reader) = launch("");
+        missing.program = "/nowhere".into();
+        assert!(spawner.spawn(missing).await.is_err());
+    }
+
+    /// The pipe ends only when its last writer has: so the test would not end if the child were left.
+    #[tokio::test]
+    async fn what_a_process_leaves_in_its_group_ends_with_it() {
+        let spawner = Spawner::start(false).await.unwrap();
+        let (_, text) = run(&spawner, "sleep 600 & echo done").await;
+        assert_eq!(text, "done\n");
+    }
+
+    #[tokio::test]
+    async fn two_pods_listen_on_one_port_and_reach_the_router() {
+        let services = Range { address: "10.96.0.0".parse().unwrap(), prefix: 16 };
+        let network = match Network::start(services).await {
+            Ok(network) => network,
+            Err(error) => {
+                // What a user without the right to make namespaces gets: this error, and host mode.
+                let refused = error.kind() == io::ErrorKind::PermissionDenied;
+                assert!(refused, "{error}");
+                assert!(Spawner::start(false).await.is_ok());
+                return;
+            }
+        };
+        let spawner = Spawner::start(true).await.unwrap();
+        let (one, two) = (network.pod().await.unwrap(), network.pod().await.unwrap());
+        assert_ne!(one.address, two.address);
+        let _listeners = [&one, &two]
+            .map(|pod| pod.visit(|| TcpListener::bind("0.0.0.0:80")).expect("each has its own ports"));
+        let service = network.visit(|| TcpListener::bind("0.0.0.0:81")).unwrap();
+        let address = service.local_addr().unwrap();
+        let (mut launch, mut reader) = launch("hostname");
+        launch.network = Some((Arc::new(one), "a-pod".to_owned()));
+        let process = spawner.spawn(launch).await.unwrap();
+        assert_eq!(process.wait().await.unwrap(), Exit::Code(0));
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "a-pod\n");
+
+        // The way a pod's program goes: to an address of a Service that nobody has set up.
+        let to = std::net::SocketAddr::from(([10, 96, 7, 9], address.port()));
+        let client = two.visit(|| std::net::TcpStream::connect(to)).unwrap();
+        let (server, from) = service.accept().unwrap();
+        assert_eq!(server.local_addr().unwrap(), to);
+        assert_eq!(from.ip(), two.address);
+        assert_eq!(client.peer_addr().unwrap(), to);
+    }
 }

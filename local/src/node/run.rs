@@ -26,7 +26,7 @@ use crate::node::{
     leftovers,
     machine::{Ended, Event},
     output::{Output, Place},
-    probe::{self, Target},
+    probe::{self, Heard, QueueWatch, Target, Watch},
     process::{Exit, Launch, Process},
     reach::Reach,
     shim, volumes,
@@ -175,13 +175,13 @@ impl Run {
         context.node.pods.add(context.reach.clone());
         let started = context.node.now();
         self.tell(Event::Started { index: self.index }).await;
-        let probe = self.container.readiness_probe.clone();
+        let mut watch = QueueWatch::new(queue.clone(), self.container.readiness_probe.clone());
         let index = self.index;
-        {
-            let changed = async |ready: bool| self.tell(Event::Readiness { index, ready }).await;
+        let mut stop = self.stop.clone();
+        loop {
             tokio::select! {
-                () = probe::watch_queue(queue.clone(), probe, changed) => {}
-                () = stopped(&mut self.stop.clone()) => {}
+                ready = watch.next() => self.tell(Event::Readiness { index, ready }).await,
+                () = stopped(&mut stop) => break,
             }
         }
         let drained = async {
@@ -409,11 +409,11 @@ impl Run {
             tracing::error!(%error, container = self.container.name, "wait for a process");
             Exit::Code(255)
         };
+        let mut stop = self.stop.clone();
         tokio::select! {
             exit = process.wait() => return exit.unwrap_or_else(unknown),
-            () = stopped(&mut self.stop.clone()) => {}
+            () = stopped(&mut stop) => {}
         }
-        let mut stop = self.stop.clone();
         let polite = async {
             self.before_stop().await;
             process.signal(Signal::TERM);
@@ -456,64 +456,98 @@ impl Run {
 
     /// Starts the container's probes; they end when the set is dropped.
     fn probe(&self, tasks: &mut JoinSet<()>) {
-        let (send_started, started) = watch::channel(self.container.startup_probe.is_none());
-        let unhealthy = |kind: &'static str| {
-            let (context, container) = (self.context.clone(), self.container.clone());
-            move |why: &str| {
-                context.event(Some(&container.name), true, "Unhealthy", format!("{kind} probe failed: {why}"));
-            }
-        };
-        let (index, name) = (self.index, self.container.name.clone());
-        let killing = {
-            let context = self.context.clone();
-            move |kind: &str| {
-                let message = format!("Container {name} failed {kind} probe, will be restarted");
-                context.event(Some(&name), false, "Killing", message);
-            }
-        };
+        let (passed, started) = watch::channel(self.container.startup_probe.is_none());
+        let index = self.index;
         if let Some(probe) = self.container.startup_probe.clone() {
-            let (target, events, killing) = (self.target(), self.events.clone(), killing.clone());
-            let failed = unhealthy("Startup");
+            let hears = Prober::new(self, "Startup", "startup");
+            let mut watch = Watch::new(self.target(), probe);
             tasks.spawn(async move {
-                let changed = async |passed: bool| {
-                    if passed {
-                        let _ = events.send(Event::StartupPassed { index }).await;
-                        send_started.send_replace(true);
-                        // Passed once is passed.
-                        std::future::pending::<()>().await;
-                    } else {
-                        killing("startup");
-                        let _ = events.send(Event::Unhealthy { index }).await;
+                loop {
+                    match watch.next().await {
+                        Heard::Failed(why) => hears.failed(&why),
+                        Heard::Settled(false) => hears.unhealthy().await,
+                        Heard::Settled(true) => {
+                            hears.tell(Event::StartupPassed { index }).await;
+                            passed.send_replace(true);
+                            // Passed once is passed for this run.
+                            return;
+                        }
                     }
-                };
-                probe::watch(target, probe, changed, failed).await;
+                }
             });
         }
         if let Some(probe) = self.container.readiness_probe.clone() {
-            let (target, events, failed) = (self.target(), self.events.clone(), unhealthy("Readiness"));
-            let mut started = started.clone();
+            let hears = Prober::new(self, "Readiness", "readiness");
+            let (target, mut started) = (self.target(), started.clone());
             tasks.spawn(async move {
-                let _ = started.wait_for(|it| *it).await;
-                let changed = async |ready: bool| {
-                    let _ = events.send(Event::Readiness { index, ready }).await;
-                };
-                probe::watch(target, probe, changed, failed).await;
+                if started.wait_for(|it| *it).await.is_err() {
+                    return;
+                }
+                let mut watch = Watch::new(target, probe);
+                loop {
+                    match watch.next().await {
+                        Heard::Failed(why) => hears.failed(&why),
+                        Heard::Settled(ready) => hears.tell(Event::Readiness { index, ready }).await,
+                    }
+                }
             });
         }
         if let Some(probe) = self.container.liveness_probe.clone() {
-            let (target, events, failed) = (self.target(), self.events.clone(), unhealthy("Liveness"));
-            let mut started = started;
+            let hears = Prober::new(self, "Liveness", "liveness");
+            let (target, mut started) = (self.target(), started);
             tasks.spawn(async move {
-                let _ = started.wait_for(|it| *it).await;
-                let changed = async |alive: bool| {
-                    if !alive {
-                        killing("liveness");
-                        let _ = events.send(Event::Unhealthy { index }).await;
+                if started.wait_for(|it| *it).await.is_err() {
+                    return;
+                }
+                let mut watch = Watch::new(target, probe);
+                loop {
+                    match watch.next().await {
+                        Heard::Failed(why) => hears.failed(&why),
+                        Heard::Settled(false) => hears.unhealthy().await,
+                        Heard::Settled(true) => {}
                     }
-                };
-                probe::watch(target, probe, changed, failed).await;
+                }
             });
         }
+    }
+}
+
+/// Tells what a probe hears.
+struct Prober {
+    context: Arc<PodContext>,
+    container: String,
+    index: usize,
+    events: mpsc::Sender<Event>,
+    /// The probe's kind at the beginning of a sentence, and within one.
+    kind: (&'static str, &'static str),
+}
+
+impl Prober {
+    fn new(run: &Run, first: &'static str, within: &'static str) -> Self {
+        Self {
+            context: run.context.clone(),
+            container: run.container.name.clone(),
+            index: run.index,
+            events: run.events.clone(),
+            kind: (first, within),
+        }
+    }
+
+    async fn tell(&self, event: Event) {
+        // The worker may be gone; then nobody wants to know.
+        let _ = self.events.send(event).await;
+    }
+
+    fn failed(&self, why: &str) {
+        let message = format!("{} probe failed: {why}", self.kind.0);
+        self.context.event(Some(&self.container), true, "Unhealthy", message);
+    }
+
+    async fn unhealthy(&self) {
+        let (container, kind) = (&self.container, self.kind.1);
+        let message = format!("Container {container} failed {kind} probe, will be restarted");
+        self.context.event(Some(container), false, "Killing", message);
+        self.tell(Event::Unhealthy { index: self.index }).await;
     }
 }
 

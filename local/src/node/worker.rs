@@ -392,9 +392,8 @@ async fn bind_pod(node: &Shared, pod: &k8s::Pod) -> Result<(), kube::Error> {
         "metadata": {"name": name(pod), "namespace": pod.metadata.namespace, "uid": pod.metadata.uid},
         "target": {"apiVersion": "v1", "kind": "Node", "name": node.settings.name},
     });
-    let body = serde_json::to_vec(&binding).map_err(kube::Error::SerdeError)?;
     let bound: Result<Value, _> =
-        pods(node, pod).create_subresource("binding", name(pod), &PostParams::default(), body).await;
+        pods(node, pod).create_subresource("binding", name(pod), &PostParams::default(), &binding).await;
     match bound {
         Ok(_) => Ok(()),
         // Bound already, by an earlier try whose answer was lost.
