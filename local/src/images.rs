@@ -104,7 +104,8 @@ impl Images {
             .or_else(|| all.get(repository))
             .or_else(|| {
                 // A rebuilt executable has another digest than the one that a revision was pinned to.
-                let mut same = all.iter().filter(|(known, _)| self::repository(known) == repository);
+                let mut same =
+                    all.iter().filter(|(known, _)| self::repository(known) == repository);
                 digest?;
                 same.next().map(|(_, image)| image)
             })
@@ -251,7 +252,8 @@ mod tests {
     fn finds_names_whatever_defaults_are_written() {
         let here = Folder::new();
         let images = Images::open(&here.0, BTreeMap::new());
-        for (name, path) in [("app", "/bin/sh"), ("ghcr.io/me/app:v1", "/bin/cat"), ("localhost:5000/x", "/bin/ls")]
+        for (name, path) in
+            [("app", "/bin/sh"), ("ghcr.io/me/app:v1", "/bin/cat"), ("localhost:5000/x", "/bin/ls")]
         {
             images.add(name, Path::new(path)).unwrap();
         }
@@ -277,8 +279,10 @@ mod tests {
     #[test]
     fn another_process_changes_the_names() {
         let here = Folder::new();
-        let (running, other) =
-            (Images::open(&here.0, samples(Path::new("/bin/sh"))), Images::open(&here.0, BTreeMap::new()));
+        let (running, other) = (
+            Images::open(&here.0, samples(Path::new("/bin/sh"))),
+            Images::open(&here.0, BTreeMap::new()),
+        );
         assert!(running.resolve("app").is_none());
         other.add("app", Path::new("/bin/sh")).unwrap();
         assert!(running.resolve("app").is_some());
@@ -290,7 +294,9 @@ mod tests {
 
     #[test]
     fn refuses_what_cannot_run() {
-        for text in ["app", "=/bin/sh", "a b=/bin/sh", "app=/nowhere", "app=/etc", "app=/etc/passwd"] {
+        for text in
+            ["app", "=/bin/sh", "a b=/bin/sh", "app=/nowhere", "app=/etc", "app=/etc/passwd"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -43,5 +43,9 @@ pub struct Refusal {
 /// Gives the output of containers. The node implements it.
 pub trait Logs: Send + Sync + 'static {
     /// The output of one container of a pod that the API server has found.
-    fn read(&self, pod: &Value, options: Options) -> Pin<Box<dyn Future<Output = Result<Output, Refusal>> + Send>>;
+    fn read(
+        &self,
+        pod: &Value,
+        options: Options,
+    ) -> Pin<Box<dyn Future<Output = Result<Output, Refusal>> + Send>>;
 }

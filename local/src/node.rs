@@ -163,7 +163,8 @@ impl Node {
         }
         let mut notes = Vec::new();
         let network = network(&settings, &mut notes).await?;
-        let spawner = Spawner::start(network.is_some()).await.context("start the spawning thread")?;
+        let spawner =
+            Spawner::start(network.is_some()).await.context("start the spawning thread")?;
         let (cgroups, warning) = Groups::open(&group_name(&settings.data_dir));
         notes.extend(warning);
         for note in &notes {
@@ -221,7 +222,8 @@ impl Node {
     /// mode.
     pub fn listen(&self, port: u16) -> io::Result<Option<TcpListener>> {
         let Some(network) = &self.shared.network else { return Ok(None) };
-        let listener = network.visit(|| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?;
+        let listener =
+            network.visit(|| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?;
         listener.set_nonblocking(true)?;
         TcpListener::from_std(listener).map(Some)
     }
@@ -301,7 +303,8 @@ async fn announce(node: &Shared) -> Result<(), kube::Error> {
         ("kubernetes.io/arch", architecture()),
         ("node-role.kubernetes.io/control-plane", ""),
     ]);
-    let object = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}});
+    let object =
+        json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}});
     let object: k8s::Node = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
     match api.create(&PostParams::default(), &object).await {
         Ok(_) => {}

@@ -72,7 +72,8 @@ impl Groups {
             && !layout.unified_limits
         {
             warning = Some(
-                "limits on memory are not enforced: no memory controller can be used here".to_owned(),
+                "limits on memory are not enforced: no memory controller can be used here"
+                    .to_owned(),
             );
         }
         let (jobs, work) = mpsc::sync_channel(WAITING);
@@ -117,7 +118,8 @@ impl Groups {
             (None, Some(unified)) => (unified, "memory.events"),
             (None, None) => return false,
         };
-        let text = fs::read_to_string(root.join(&self.name).join(group).join(file)).unwrap_or_default();
+        let text =
+            fs::read_to_string(root.join(&self.name).join(group).join(file)).unwrap_or_default();
         let mut lines = text.lines().filter_map(|line| line.strip_prefix("oom_kill "));
         lines.any(|count| count.trim() != "0")
     }
@@ -191,11 +193,13 @@ fn prepare(layout: &mut Layout, name: &str) -> io::Result<()> {
         let path = root.join(name);
         fs::create_dir_all(&path).map_err(|error| told(&path, error))?;
     }
-    if layout.unified_limits && let Some(unified) = &layout.unified {
+    if layout.unified_limits
+        && let Some(unified) = &layout.unified
+    {
         // The root's own processes do not hinder it, and those of another group would: then no limits.
-        let enabled = [unified.clone(), unified.join(name)].iter().all(|group| {
-            fs::write(group.join("cgroup.subtree_control"), "+cpu +memory").is_ok()
-        });
+        let enabled = [unified.clone(), unified.join(name)]
+            .iter()
+            .all(|group| fs::write(group.join("cgroup.subtree_control"), "+cpu +memory").is_ok());
         layout.unified_limits = enabled;
     }
     Ok(())
@@ -255,7 +259,8 @@ fn work_off(layout: &Layout, name: &str, jobs: &mpsc::Receiver<Job>) {
             }
             Ok(job @ Job::Add { .. }) => waiting.push_back(job),
             Ok(Job::Remove { group }) => {
-                waiting.retain(|job| !matches!(job, Job::Add { group: other, .. } if *other == group));
+                waiting
+                    .retain(|job| !matches!(job, Job::Add { group: other, .. } if *other == group));
                 for root in roots(layout) {
                     let group = root.join(name).join(&group);
                     if group.exists() {
@@ -297,8 +302,11 @@ fn add(layout: &Layout, name: &str, group: &str, (pid, ticks): (i32, u64), limit
             let _ = fs::write(path.join("cgroup.procs"), pid.to_string());
             for _ in 0..ROUNDS {
                 let here = members(&path);
-                let strays: Vec<i32> =
-                    here.iter().flat_map(|it| children(*it)).filter(|it| !here.contains(it)).collect();
+                let strays: Vec<i32> = here
+                    .iter()
+                    .flat_map(|it| children(*it))
+                    .filter(|it| !here.contains(it))
+                    .collect();
                 if strays.is_empty() {
                     break;
                 }
@@ -356,9 +364,15 @@ cgroup /c/memory cgroup rw,memory 0 0";
 
     #[test]
     fn limits_go_where_the_machine_has_its_controllers() {
-        check(HYBRID, "memory/memory.limit_in_bytes=1048576 cpu/cpu.shares=25 cpu/cpu.cfs_period_us=100000 cpu/cpu.cfs_quota_us=50000");
+        check(
+            HYBRID,
+            "memory/memory.limit_in_bytes=1048576 cpu/cpu.shares=25 cpu/cpu.cfs_period_us=100000 cpu/cpu.cfs_quota_us=50000",
+        );
         check(UNIFIED, "/memory.max=1048576 /cpu.max=50000 100000 /cpu.weight=1");
-        check(OLD, "memory/memory.limit_in_bytes=1048576 cpu,cpuacct/cpu.shares=25 cpu,cpuacct/cpu.cfs_period_us=100000 cpu,cpuacct/cpu.cfs_quota_us=50000");
+        check(
+            OLD,
+            "memory/memory.limit_in_bytes=1048576 cpu,cpuacct/cpu.shares=25 cpu,cpuacct/cpu.cfs_period_us=100000 cpu,cpuacct/cpu.cfs_quota_us=50000",
+        );
         check("", "");
     }
 

@@ -63,13 +63,16 @@ pub fn variables(
     for from in container.env_from.iter().flatten() {
         let prefix = from.prefix.as_deref().unwrap_or_default();
         let (kind, name, optional, values) = match (&from.config_map_ref, &from.secret_ref) {
-            (Some(it), _) => ("configmap", &it.name, it.optional, sources.config_maps.get(&it.name)),
+            (Some(it), _) => {
+                ("configmap", &it.name, it.optional, sources.config_maps.get(&it.name))
+            }
             (None, Some(it)) => ("secret", &it.name, it.optional, sources.secrets.get(&it.name)),
             (None, None) => continue,
         };
         match values {
-            Some(values) => variables
-                .extend(values.iter().map(|(key, value)| (format!("{prefix}{key}"), value.clone()))),
+            Some(values) => variables.extend(
+                values.iter().map(|(key, value)| (format!("{prefix}{key}"), value.clone())),
+            ),
             None if optional == Some(true) => {}
             None => return Err(format!("{kind} \"{name}\" not found")),
         }
@@ -96,9 +99,14 @@ pub fn variables(
                         it.optional,
                         sources.config_maps.get(&it.name),
                     ),
-                    (None, Some(it)) => {
-                        ("secret", "Secret", &it.name, &it.key, it.optional, sources.secrets.get(&it.name))
-                    }
+                    (None, Some(it)) => (
+                        "secret",
+                        "Secret",
+                        &it.name,
+                        &it.key,
+                        it.optional,
+                        sources.secrets.get(&it.name),
+                    ),
                     (None, None) => continue,
                 };
             match values.map(|values| values.get(key)) {
@@ -121,7 +129,8 @@ pub fn command_line(
     image: (String, &[String]),
     variables: &BTreeMap<String, String>,
 ) -> (String, Vec<String>) {
-    let expanded = |texts: &[String]| texts.iter().map(|it| expand(it, variables)).collect::<Vec<_>>();
+    let expanded =
+        |texts: &[String]| texts.iter().map(|it| expand(it, variables)).collect::<Vec<_>>();
     let args = expanded(container.args.as_deref().unwrap_or_default());
     match container.command.as_deref().unwrap_or_default() {
         [] => {
@@ -170,7 +179,14 @@ pub fn field_value(field: &ObjectFieldSelector, facts: &Facts) -> Option<String>
             "metadata.annotations" => &meta.annotations,
             _ => return None,
         };
-        return Some(values.iter().flatten().find(|it| it.0 == key).map(|it| it.1.clone()).unwrap_or_default());
+        return Some(
+            values
+                .iter()
+                .flatten()
+                .find(|it| it.0 == key)
+                .map(|it| it.1.clone())
+                .unwrap_or_default(),
+        );
     }
     let text = match path {
         "metadata.name" => meta.name.as_deref(),
@@ -211,7 +227,9 @@ pub fn resource_value(
         _ => 0,
     };
     let value = match values.and_then(|it| it.get(name)) {
-        Some(quantity) => thousandths(quantity).ok_or_else(|| format!("bad quantity {}", quantity.0))?,
+        Some(quantity) => {
+            thousandths(quantity).ok_or_else(|| format!("bad quantity {}", quantity.0))?
+        }
         None => u128::from(unlimited),
     };
     let divisor = match field.divisor.as_ref().and_then(thousandths) {

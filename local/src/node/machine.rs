@@ -52,10 +52,15 @@ pub struct Ended {
 /// Where a container stands.
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
-    Waiting { reason: String, message: Option<String> },
+    Waiting {
+        reason: String,
+        message: Option<String>,
+    },
     /// The worker was told to start it.
     Starting,
-    Running { since: Timestamp },
+    Running {
+        since: Timestamp,
+    },
     Ended(Ended),
 }
 
@@ -259,7 +264,8 @@ impl Machine {
         let mut actions = Vec::new();
         let over = self.deleting || self.ended_for_good();
         if over {
-            let main_alive = self.containers.iter().any(|it| it.kind != Kind::Sidecar && it.alive());
+            let main_alive =
+                self.containers.iter().any(|it| it.kind != Kind::Sidecar && it.alive());
             for (index, container) in self.containers.iter_mut().enumerate() {
                 // Sidecars serve the others to the end.
                 let may_stop = container.kind != Kind::Sidecar || !main_alive;
@@ -305,8 +311,7 @@ impl Machine {
                 it.kind != Kind::Sidecar
                     && matches!(&it.state, State::Ended(ended) if ended.code != 0)
             });
-            let any_ran =
-                self.containers.iter().any(|it| matches!(it.state, State::Ended(_)));
+            let any_ran = self.containers.iter().any(|it| matches!(it.state, State::Ended(_)));
             return match (any_ran, failed) {
                 (_, true) => Phase::Failed,
                 (true, false) => Phase::Succeeded,
@@ -409,8 +414,7 @@ impl Machine {
 
 /// Whether the container is being started for the first time, or waits for that.
 fn first_start(container: &Container) -> bool {
-    container.last.is_none()
-        && matches!(container.state, State::Starting | State::Waiting { .. })
+    container.last.is_none() && matches!(container.state, State::Starting | State::Waiting { .. })
 }
 
 fn longer(back_off: Duration) -> Duration {
@@ -565,9 +569,8 @@ mod tests {
 
     #[test]
     fn an_unhealthy_container_is_stopped_and_started_again() {
-        let mut pod = Scene::new(
-            r#"{"containers":[{"name":"a","startupProbe":{},"readinessProbe":{}}]}"#,
-        );
+        let mut pod =
+            Scene::new(r#"{"containers":[{"name":"a","startupProbe":{},"readinessProbe":{}}]}"#);
         pod.expect("start a0");
         pod.event(Event::Started { index: 0 });
         assert!(!pod.machine.containers[0].ready());

@@ -70,7 +70,10 @@ impl Namespace {
 }
 
 /// Moves the calling thread into new namespaces of its own.
-#[allow(deprecated, reason = "the safe form; none of the flags used here can invalidate descriptors")]
+#[allow(
+    deprecated,
+    reason = "the safe form; none of the flags used here can invalidate descriptors"
+)]
 fn unshare(flags: UnshareFlags) -> io::Result<()> {
     debug_assert!(!flags.contains(UnshareFlags::FILES));
     Ok(rustix::thread::unshare(flags)?)

@@ -127,12 +127,8 @@ impl Socket {
     }
 
     fn open(protocol: Option<rustix::net::Protocol>) -> io::Result<Self> {
-        let fd = socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC,
-            protocol,
-        )?;
+        let fd =
+            socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
         bind(&fd, &SocketAddrNetlink::new(0, 0))?;
         Ok(Self { fd, sequence: 0 })
     }
@@ -302,9 +298,8 @@ const RTA_GATEWAY: u16 = 5;
 fn route(to: Range, table: u8, scope: u8, kind: u8) -> Message {
     const AF_INET: u8 = 2;
     const BOOT: u8 = 3;
-    let message = Message::new(RTM_NEWROUTE, ACK | CREATE).with(&[
-        AF_INET, to.prefix, 0, 0, table, BOOT, scope, kind, 0, 0, 0, 0,
-    ]);
+    let message = Message::new(RTM_NEWROUTE, ACK | CREATE)
+        .with(&[AF_INET, to.prefix, 0, 0, table, BOOT, scope, kind, 0, 0, 0, 0]);
     if to.prefix == 0 { message } else { message.attribute(RTA_DST, &to.address.octets()) }
 }
 

@@ -6,12 +6,7 @@
 //! last holder goes: after a `kill -9` the kernel has removed router, pods and links as soon as the pods'
 //! processes are gone. Two platforms have two routers and never see each other.
 
-use std::{
-    collections::HashSet,
-    fs, io,
-    net::Ipv4Addr,
-    sync::Arc,
-};
+use std::{collections::HashSet, fs, io, net::Ipv4Addr, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -235,11 +230,7 @@ impl Builder {
 }
 
 /// Links machine and router; the link's name on the machine is the claim on a range. Gives both.
-fn join(
-    machine: &mut Socket,
-    router: &Namespace,
-    in_use: &[Range],
-) -> io::Result<(Range, String)> {
+fn join(machine: &mut Socket, router: &Namespace, in_use: &[Range]) -> io::Result<(Range, String)> {
     for platform in 0..PLATFORMS {
         let address = Ipv4Addr::from(FIRST + (platform << (32 - PREFIX)));
         let range = Range { address, prefix: PREFIX };

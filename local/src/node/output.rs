@@ -5,11 +5,11 @@
 
 use std::{
     collections::HashMap,
-    pin::Pin,
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    pin::Pin,
     sync::Arc,
 };
 
@@ -98,7 +98,15 @@ impl Outputs {
         self.shared.live.lock().insert(path.clone(), changes);
         let size = file.metadata()?.len();
         let outputs = self.clone();
-        Ok(Output { path, file, size, largest: LARGEST_FILE, written, unfinished: Vec::new(), outputs })
+        Ok(Output {
+            path,
+            file,
+            size,
+            largest: LARGEST_FILE,
+            written,
+            unfinished: Vec::new(),
+            outputs,
+        })
     }
 
     /// Notes that a pod is gone: its logs stay until newer ones take their place.
@@ -329,7 +337,9 @@ async fn copy(
     loop {
         // Only whole lines: the rest of the last one is still being written.
         let whole = pending.iter().rposition(|it| *it == b'\n').map_or(0, |end| end + 1);
-        for piece in pending[..whole].split_inclusive(|it| *it == b'\n').collect::<Vec<_>>().chunks(256) {
+        for piece in
+            pending[..whole].split_inclusive(|it| *it == b'\n').collect::<Vec<_>>().chunks(256)
+        {
             let text = reader.text(piece);
             if !text.is_empty() && to.send(text.into()).await.is_err() {
                 return Ok(());
@@ -362,7 +372,8 @@ async fn copy(
 
 fn start_of_last_lines(bytes: &[u8], count: u64) -> usize {
     let ends = bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
-    let mut ends = ends.map(|(index, _)| index + 1).skip(usize::try_from(count).unwrap_or(usize::MAX));
+    let mut ends =
+        ends.map(|(index, _)| index + 1).skip(usize::try_from(count).unwrap_or(usize::MAX));
     if count == 0 { bytes.len() } else { ends.next().unwrap_or(0) }
 }
 
@@ -383,7 +394,8 @@ impl Reader {
                 continue;
             };
             if let Some(since) = self.request.since {
-                let written = std::str::from_utf8(time).ok().and_then(|it| it.parse::<Timestamp>().ok());
+                let written =
+                    std::str::from_utf8(time).ok().and_then(|it| it.parse::<Timestamp>().ok());
                 if written.is_some_and(|written| written < since) {
                     continue;
                 }

@@ -59,7 +59,9 @@ impl Pace {
     /// The probe's own numbers, or the API's defaults.
     pub fn of(probe: &Probe) -> Self {
         let seconds = |value: Option<i32>, default: u64| {
-            Duration::from_secs(value.and_then(|it| u64::try_from(it).ok()).filter(|it| *it > 0).unwrap_or(default))
+            Duration::from_secs(
+                value.and_then(|it| u64::try_from(it).ok()).filter(|it| *it > 0).unwrap_or(default),
+            )
         };
         let count = |value: Option<i32>, default: u32| {
             value.and_then(|it| u32::try_from(it).ok()).filter(|it| *it > 0).unwrap_or(default)
@@ -204,9 +206,12 @@ pub async fn once(target: &Target, probe: &Probe) -> Result<(), String> {
     }
     if let Some(tcp) = &probe.tcp_socket {
         let port = port(&tcp.port)?;
-        return target.reach.connect(port).await.map(drop).map_err(|error| {
-            format!("dial tcp {}:{port}: {error}", target.reach.address)
-        });
+        return target
+            .reach
+            .connect(port)
+            .await
+            .map(drop)
+            .map_err(|error| format!("dial tcp {}:{port}: {error}", target.reach.address));
     }
     if let Some(grpc) = &probe.grpc {
         let port = u16::try_from(grpc.port).map_err(|_| format!("bad port {}", grpc.port))?;
@@ -242,13 +247,10 @@ pub async fn get<'a>(
     let fields = request.headers_mut();
     let own_host = header::HeaderValue::from_str(&format!("{}:{port}", reach.address));
     fields.insert(header::HOST, own_host.map_err(|error| told(&error))?);
-    for (name, value) in [
-        ("user-agent", "kube-probe/1.36"),
-        ("accept", "*/*"),
-        ("connection", "close"),
-    ]
-    .into_iter()
-    .chain(headers)
+    for (name, value) in
+        [("user-agent", "kube-probe/1.36"), ("accept", "*/*"), ("connection", "close")]
+            .into_iter()
+            .chain(headers)
     {
         let name = header::HeaderName::from_bytes(name.as_bytes()).map_err(|error| told(&error))?;
         let value = header::HeaderValue::from_str(value).map_err(|error| told(&error))?;
@@ -291,15 +293,15 @@ async fn health(reach: &Reach, port: u16, service: &str) -> Result<(), String> {
     let mut frame = vec![0];
     frame.extend((message.len() as u32).to_be_bytes());
     frame.extend(message);
-    let request = Request::post(format!("http://{}:{port}/grpc.health.v1.Health/Check", reach.address))
-        .header(header::CONTENT_TYPE, "application/grpc")
-        .header(header::TE, "trailers")
-        .header(header::USER_AGENT, "kube-probe/1.36")
-        .body(Body::full(Bytes::from(frame)))
-        .map_err(|error| error.to_string())?;
-    let failed = |why: String| {
-        format!("failed to connect service \"{}:{port}\": {why}", reach.address)
-    };
+    let request =
+        Request::post(format!("http://{}:{port}/grpc.health.v1.Health/Check", reach.address))
+            .header(header::CONTENT_TYPE, "application/grpc")
+            .header(header::TE, "trailers")
+            .header(header::USER_AGENT, "kube-probe/1.36")
+            .body(Body::full(Bytes::from(frame)))
+            .map_err(|error| error.to_string())?;
+    let failed =
+        |why: String| format!("failed to connect service \"{}:{port}\": {why}", reach.address);
     let stream = reach.connect(port).await.map_err(|error| failed(error.to_string()))?;
     let response = upstream::exchange(stream, Protocol::H2c, request)
         .await

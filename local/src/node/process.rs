@@ -3,10 +3,7 @@
 use std::{
     ffi::OsString,
     fs, io,
-    os::{
-        fd::OwnedFd,
-        unix::process::CommandExt,
-    },
+    os::{fd::OwnedFd, unix::process::CommandExt},
     path::PathBuf,
     process::{Command, Stdio},
     sync::{Arc, mpsc},
@@ -63,7 +60,10 @@ pub struct Process {
 impl Process {
     fn new(pid: Pid) -> io::Result<Self> {
         let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-        #[allow(deprecated, reason = "the safe form; an owned descriptor keeps its meaning while registered")]
+        #[allow(
+            deprecated,
+            reason = "the safe form; an owned descriptor keeps its meaning while registered"
+        )]
         let handle = AsyncFd::with_interest(handle, tokio::io::Interest::READABLE)?;
         Ok(Self { pid, handle })
     }
@@ -301,8 +301,9 @@ mod tests {
         let spawner = Spawner::start(true).await.unwrap();
         let (one, two) = (network.pod().await.unwrap(), network.pod().await.unwrap());
         assert_ne!(one.address, two.address);
-        let _listeners = [&one, &two]
-            .map(|pod| pod.visit(|| TcpListener::bind("0.0.0.0:80")).expect("each has its own ports"));
+        let _listeners = [&one, &two].map(|pod| {
+            pod.visit(|| TcpListener::bind("0.0.0.0:80")).expect("each has its own ports")
+        });
         let service = network.visit(|| TcpListener::bind("0.0.0.0:81")).unwrap();
         let address = service.local_addr().unwrap();
         let (mut launch, mut reader) = launch("hostname");

@@ -74,7 +74,13 @@ enum Failure {
 
 impl PodContext {
     /// Records an event about the pod or one of its containers.
-    pub fn event(&self, container: Option<&str>, warning: bool, reason: &'static str, message: String) {
+    pub fn event(
+        &self,
+        container: Option<&str>,
+        warning: bool,
+        reason: &'static str,
+        message: String,
+    ) {
         let mut about = self.pod.object_ref(&());
         about.field_path = container.map(|name| {
             let spec = self.pod.spec.as_ref();
@@ -85,7 +91,10 @@ impl PodContext {
         self.node.recorder.record(&about, &runtime::plan::Event { warning, reason, message });
     }
 
-    fn meta(&self, field: fn(&k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> &Option<String>) -> &str {
+    fn meta(
+        &self,
+        field: fn(&k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> &Option<String>,
+    ) -> &str {
         field(&self.pod.metadata).as_deref().unwrap_or_default()
     }
 
@@ -131,8 +140,13 @@ impl Run {
             Err(Failure::Blocked { reason, message, back_off }) => {
                 let name = &self.container.name;
                 self.context.event(Some(name), true, "Failed", format!("Error: {message}"));
-                self.tell(Event::Blocked { index: self.index, reason: reason.to_owned(), message, back_off })
-                    .await;
+                self.tell(Event::Blocked {
+                    index: self.index,
+                    reason: reason.to_owned(),
+                    message,
+                    back_off,
+                })
+                .await;
             }
             Err(Failure::NotStarted(message)) => {
                 let name = &self.container.name;
@@ -243,13 +257,9 @@ impl Run {
         let path = variables.get("PATH").map(String::as_str).unwrap_or_default();
         let directory = self.container.working_dir.as_ref().map(PathBuf::from);
         let found = find_program(&program, path, directory.as_deref()).map_err(not_started)?;
-        let mounts = volumes::mounts(&self.context, &self.container, self.attempt)
-            .await
-            .map_err(|message| Failure::Blocked {
-                reason: "CreateContainerError",
-                message,
-                back_off: false,
-            })?;
+        let mounts = volumes::mounts(&self.context, &self.container, self.attempt).await.map_err(
+            |message| Failure::Blocked { reason: "CreateContainerError", message, back_off: false },
+        )?;
         let (pipe, writer) = io::pipe().map_err(not_started)?;
         let output = node.outputs.create(&self.place(), self.attempt).map_err(not_started)?;
         let mut launch = Launch {
@@ -316,13 +326,13 @@ impl Run {
             let api: Api<k8s::Secret> = Api::namespaced(client.clone(), namespace);
             if let Some(found) = api.get_opt(&name).await.map_err(|error| error.to_string())? {
                 let data = found.data.unwrap_or_default().into_iter();
-                let data = data.map(|(key, value)| (key, String::from_utf8_lossy(&value.0).into_owned()));
+                let data =
+                    data.map(|(key, value)| (key, String::from_utf8_lossy(&value.0).into_owned()));
                 sources.secrets.insert(name, data.collect());
             }
         }
-        self.context.with_facts(|facts| {
-            environment::variables(&self.container, &sources, facts, defaults)
-        })
+        self.context
+            .with_facts(|facts| environment::variables(&self.container, &sources, facts, defaults))
     }
 
     /// In host mode, tells the container a port that no other pod has.
@@ -438,10 +448,18 @@ impl Run {
         let Some(hook) = hook else { return };
         // The queue's own hook has been waited for above.
         let waits_for_queue = self.context.has_queue
-            && hook.http_get.as_ref().is_some_and(|it| it.path.as_deref() == Some("/wait-for-drain"));
+            && hook
+                .http_get
+                .as_ref()
+                .is_some_and(|it| it.path.as_deref() == Some("/wait-for-drain"));
         if !waits_for_queue && let Err(why) = perform(&self.target(), hook).await {
             let name = &self.container.name;
-            self.context.event(Some(name), true, "FailedPreStopHook", format!("PreStopHook failed: {why}"));
+            self.context.event(
+                Some(name),
+                true,
+                "FailedPreStopHook",
+                format!("PreStopHook failed: {why}"),
+            );
         }
     }
 
@@ -487,7 +505,9 @@ impl Run {
                 loop {
                     match watch.next().await {
                         Heard::Failed(why) => hears.failed(&why),
-                        Heard::Settled(ready) => hears.tell(Event::Readiness { index, ready }).await,
+                        Heard::Settled(ready) => {
+                            hears.tell(Event::Readiness { index, ready }).await
+                        }
                     }
                 }
             });

@@ -98,7 +98,12 @@ mod tests {
         check(
             json!({"runAsUser": 1, "fsGroup": 9, "supplementalGroups": [7]}),
             json!({"runAsUser": 2, "allowPrivilegeEscalation": false}),
-            Some(Wanted { user: Some(2), group: Some(2), groups: vec![7, 9], no_new_privileges: true }),
+            Some(Wanted {
+                user: Some(2),
+                group: Some(2),
+                groups: vec![7, 9],
+                no_new_privileges: true,
+            }),
         );
         check(
             json!({"runAsUser": 0, "runAsGroup": 5}),

@@ -36,7 +36,8 @@ pub fn status(pod: &Pod, machine: &Machine, facts: &Facts, now: Timestamp) -> Po
     let (main, init): (Vec<_>, Vec<_>) =
         machine.containers.iter().partition(|it| it.kind == Kind::Main);
 
-    let mut conditions = vec![condition("PodReadyToStartContainers", facts.pod_ip.is_some() && !over)];
+    let mut conditions =
+        vec![condition("PodReadyToStartContainers", facts.pod_ip.is_some() && !over)];
     let waiting = names(init.iter().filter(|it| match it.kind {
         Kind::Init => !it.ready(),
         _ => !it.started,
@@ -57,17 +58,17 @@ pub fn status(pod: &Pod, machine: &Machine, facts: &Facts, now: Timestamp) -> Po
             .chain(main.iter())
             .filter(|it| !it.ready()),
     );
-    let gates_open = pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten()).all(|gate| {
-        let mut known = before.iter().flat_map(|it| it.conditions.iter().flatten());
-        known.any(|it| it.type_ == gate.condition_type && it.status == "True")
-    });
+    let gates_open =
+        pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten()).all(|gate| {
+            let mut known = before.iter().flat_map(|it| it.conditions.iter().flatten());
+            known.any(|it| it.type_ == gate.condition_type && it.status == "True")
+        });
     for name in ["Ready", "ContainersReady"] {
         conditions.push(match phase {
             Phase::Succeeded => completed(name, false),
-            Phase::Failed => PodCondition {
-                reason: Some("PodFailed".to_owned()),
-                ..condition(name, false)
-            },
+            Phase::Failed => {
+                PodCondition { reason: Some("PodFailed".to_owned()), ..condition(name, false) }
+            }
             _ if !unready.is_empty() => PodCondition {
                 reason: Some("ContainersNotReady".to_owned()),
                 message: Some(format!("containers with unready status: [{unready}]")),
@@ -85,9 +86,8 @@ pub fn status(pod: &Pod, machine: &Machine, facts: &Facts, now: Timestamp) -> Po
     let known: Vec<PodCondition> =
         before.and_then(|before| before.conditions.clone()).unwrap_or_default();
     for condition in &mut conditions {
-        let same = known
-            .iter()
-            .find(|it| it.type_ == condition.type_ && it.status == condition.status);
+        let same =
+            known.iter().find(|it| it.type_ == condition.type_ && it.status == condition.status);
         condition.last_transition_time =
             same.and_then(|it| it.last_transition_time.clone()).or(Some(Time(now)));
         condition.observed_generation = pod.metadata.generation;
@@ -103,7 +103,8 @@ pub fn status(pod: &Pod, machine: &Machine, facts: &Facts, now: Timestamp) -> Po
         phase: Some(format!("{phase:?}")),
         conditions: Some(conditions),
         container_statuses: Some(main.into_iter().map(container).collect()),
-        init_container_statuses: (!init.is_empty()).then(|| init.into_iter().map(container).collect()),
+        init_container_statuses: (!init.is_empty())
+            .then(|| init.into_iter().map(container).collect()),
         host_ip: Some(facts.host_ip.to_owned()),
         host_ips: Some(vec![HostIP { ip: facts.host_ip.to_owned() }]),
         pod_ip: facts.pod_ip.clone(),

@@ -1,12 +1,7 @@
 //! The life of one pod on this node: reports what happens to its machine, performs what that decides, and
 //! keeps the pod's status current.
 
-use std::{
-    collections::HashMap,
-    fs,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, fs, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as k8s;
@@ -43,15 +38,20 @@ const GRACE_S: i64 = 30;
 pub type News = watch::Receiver<Option<Arc<k8s::Pod>>>;
 
 /// Runs the pod to its end. `bind` tells that the pod has no node yet.
-pub async fn run(node: Arc<Shared>, pod: Arc<k8s::Pod>, mut news: News, bind: bool, stop: CancellationToken) {
+pub async fn run(
+    node: Arc<Shared>,
+    pod: Arc<k8s::Pod>,
+    mut news: News,
+    bind: bool,
+    stop: CancellationToken,
+) {
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     let ending = pod.metadata.deletion_timestamp.is_some();
     let over = pod.status.as_ref().and_then(|it| it.phase.as_deref());
     if matches!(over, Some("Succeeded" | "Failed")) && !ending {
         // Nothing to do until it is deleted.
-        let deleted = news.wait_for(|it| {
-            it.as_ref().is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
-        });
+        let deleted = news
+            .wait_for(|it| it.as_ref().is_none_or(|pod| pod.metadata.deletion_timestamp.is_some()));
         let deleted = deleted.await.map(|it| it.clone());
         if let Ok(Some(pod)) = deleted {
             finish(&node, &pod).await;
@@ -324,7 +324,8 @@ impl Worker {
         let (node, pod, bind) = (self.context.node.clone(), self.pod.clone(), self.bind);
         if bind {
             let (namespace, name) = (self.context.namespace(), self.context.name());
-            let message = format!("Successfully assigned {namespace}/{name} to {}", node.settings.name);
+            let message =
+                format!("Successfully assigned {namespace}/{name} to {}", node.settings.name);
             node.scheduled(&pod, message);
         }
         Some(Box::pin(async move {
@@ -392,8 +393,9 @@ async fn bind_pod(node: &Shared, pod: &k8s::Pod) -> Result<(), kube::Error> {
         "metadata": {"name": name(pod), "namespace": pod.metadata.namespace, "uid": pod.metadata.uid},
         "target": {"apiVersion": "v1", "kind": "Node", "name": node.settings.name},
     });
-    let bound: Result<Value, _> =
-        pods(node, pod).create_subresource("binding", name(pod), &PostParams::default(), &binding).await;
+    let bound: Result<Value, _> = pods(node, pod)
+        .create_subresource("binding", name(pod), &PostParams::default(), &binding)
+        .await;
     match bound {
         Ok(_) => Ok(()),
         // Bound already, by an earlier try whose answer was lost.
@@ -408,7 +410,8 @@ async fn patch_status(
     status: &k8s::PodStatus,
 ) -> Result<k8s::Pod, kube::Error> {
     let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
-    let params = PatchParams { field_manager: Some("kubelet".to_owned()), ..PatchParams::default() };
+    let params =
+        PatchParams { field_manager: Some("kubelet".to_owned()), ..PatchParams::default() };
     pods(node, pod).patch_status(name(pod), &params, &Patch::Merge(patch)).await
 }
 
