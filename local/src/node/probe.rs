@@ -13,7 +13,7 @@ use k8s_openapi::{
 };
 use proxy::{
     body::Body,
-    hop::{Boxed, Protocol},
+    hop::{Boxed, Protocol, SendError},
     queue::Queue,
     upstream,
 };
@@ -235,7 +235,7 @@ pub fn port_number(container: &Container, port: &IntOrString) -> Result<u16, Str
 
 /// A GET whose status is from 200 to 399.
 pub async fn get<'a>(
-    reach: &Reach,
+    reach: &Arc<Reach>,
     port: u16,
     path: &str,
     headers: impl Iterator<Item = (&'a str, &'a str)>,
@@ -256,15 +256,22 @@ pub async fn get<'a>(
         let value = header::HeaderValue::from_str(value).map_err(|error| told(&error))?;
         fields.insert(name, value);
     }
-    let stream = reach.connect(port).await.map_err(|error| {
-        told(&format!("dial tcp {}:{port}: connect: {}", reach.address, plain(&error)))
+    let sent = reach.peer(port, once_only()).send(Protocol::Http1, request).await;
+    let response = sent.map_err(|error| match error {
+        SendError::NotSent { cause, .. } => {
+            told(&format!("dial tcp {}:{port}: connect: {}", reach.address, plain(&cause)))
+        }
+        SendError::Lost { cause } => told(&cause),
     })?;
-    let response =
-        upstream::exchange(stream, Protocol::Http1, request).await.map_err(|error| told(&error))?;
     match response.status().as_u16() {
         200..400 => Ok(()),
         status => Err(format!("HTTP probe failed with statuscode: {status}")),
     }
+}
+
+/// A probe is on a connection of its own: whether new ones are accepted is part of the question.
+fn once_only() -> upstream::Settings {
+    upstream::Settings { idle_timeout: Duration::ZERO, ..upstream::Settings::default() }
 }
 
 /// The text of an error of the system, as other programs write it.
@@ -278,7 +285,7 @@ fn plain(error: &std::io::Error) -> String {
 /// Asks the gRPC health service about `service`.
 ///
 /// Source: grpc.health.v1 `Health/Check`: one string in, one enum out, where 1 is SERVING.
-async fn health(reach: &Reach, port: u16, service: &str) -> Result<(), String> {
+async fn health(reach: &Arc<Reach>, port: u16, service: &str) -> Result<(), String> {
     let length = u8::try_from(service.len()).map_err(|_| "service name too long".to_owned())?;
     let mut message = Vec::with_capacity(service.len() + 7);
     if length > 0 {
@@ -302,10 +309,8 @@ async fn health(reach: &Reach, port: u16, service: &str) -> Result<(), String> {
             .map_err(|error| error.to_string())?;
     let failed =
         |why: String| format!("failed to connect service \"{}:{port}\": {why}", reach.address);
-    let stream = reach.connect(port).await.map_err(|error| failed(error.to_string()))?;
-    let response = upstream::exchange(stream, Protocol::H2c, request)
-        .await
-        .map_err(|error| failed(error.to_string()))?;
+    let sent = reach.peer(port, once_only()).send(Protocol::H2c, request).await;
+    let response = sent.map_err(|error| failed(error.to_string()))?;
     let answer = http_body_util::Limited::new(response.into_body(), LARGEST_ANSWER)
         .collect()
         .await

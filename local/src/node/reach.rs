@@ -13,7 +13,7 @@ use proxy::{
     body::Body,
     hop::{Boxed, Dial, Protocol, SendError, Upstream},
     queue::Queue,
-    upstream::{self, Pool},
+    upstream::{self, Peer, Pool},
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use tokio::net::{TcpSocket, TcpStream};
@@ -28,6 +28,8 @@ pub struct Reach {
     /// In host mode, the machine's port that a container was given in place of the one its pod names.
     given: Mutex<HashMap<u16, u16>>,
     pub queue: OnceLock<Arc<Queue>>,
+    /// Connections to ports that are not the queue's, by port: as many as ports that others know of.
+    peers: Mutex<HashMap<u16, Arc<Peer>>>,
 }
 
 impl Reach {
@@ -42,7 +44,7 @@ impl Reach {
     }
 
     fn new(address: Ipv4Addr, network: Option<Arc<PodNetwork>>) -> Self {
-        Self { address, network, given: Mutex::default(), queue: OnceLock::new() }
+        Self { address, network, given: Mutex::default(), queue: OnceLock::new(), peers: Mutex::default() }
     }
 
     /// In host mode, the machine's port that stands for `port`: a free one, the same for the pod's life.
@@ -62,6 +64,15 @@ impl Reach {
             Some(_) => self.connect_to(SocketAddr::from((self.address, port))).await,
             None => self.dial(port).await,
         }
+    }
+
+    /// Sends requests to `port` of the pod over connections of its own.
+    pub fn peer(self: &Arc<Self>, port: u16, settings: upstream::Settings) -> Arc<Peer> {
+        let pod = self.clone();
+        Peer::new(settings, move || {
+            let pod = pod.clone();
+            Box::pin(async move { pod.connect(port).await })
+        })
     }
 
     async fn connect_to(&self, address: SocketAddr) -> io::Result<TcpStream> {
@@ -144,12 +155,12 @@ impl Upstream for Pods {
             let reply = queue.handle(request);
             return Box::pin(async move { Ok(reply.await) });
         }
-        Box::pin(async move {
-            match pod.connect(to.port()).await {
-                Ok(stream) => upstream::exchange(stream, protocol, request).await,
-                Err(cause) => Err(SendError::NotSent { request: Box::new(request), cause }),
-            }
-        })
+        let peer = {
+            let mut peers = pod.peers.lock();
+            let new = || pod.peer(to.port(), upstream::Settings::default());
+            peers.entry(to.port()).or_insert_with(new).clone()
+        };
+        Box::pin(async move { peer.send(protocol, request).await })
     }
 
     fn probe(&self, to: SocketAddr) -> Boxed<bool> {
