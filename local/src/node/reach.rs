@@ -44,7 +44,13 @@ impl Reach {
     }
 
     fn new(address: Ipv4Addr, network: Option<Arc<PodNetwork>>) -> Self {
-        Self { address, network, given: Mutex::default(), queue: OnceLock::new(), peers: Mutex::default() }
+        Self {
+            address,
+            network,
+            given: Mutex::default(),
+            queue: OnceLock::new(),
+            peers: Mutex::default(),
+        }
     }
 
     /// In host mode, the machine's port that stands for `port`: a free one, the same for the pod's life.
