@@ -1,1 +1,14 @@
-//! What the tests share.
+//! What the tests share: a platform of their own, the real clients, and assertions that wait.
+
+#[path = "harness/eventually.rs"]
+pub mod eventually;
+#[path = "harness/http.rs"]
+pub mod http;
+#[path = "harness/kubectl.rs"]
+pub mod kubectl;
+#[path = "harness/parts.rs"]
+pub mod parts;
+#[path = "harness/platform.rs"]
+pub mod platform;
+#[path = "harness/replay.rs"]
+pub mod replay;
