@@ -5,6 +5,7 @@
 
 pub mod autoscaling;
 pub mod condition;
+pub mod crd;
 pub mod field_error;
 pub mod go;
 pub mod headers;
@@ -15,3 +16,4 @@ pub mod networking;
 pub mod quantity;
 pub mod queue;
 pub mod serving;
+pub mod shape;

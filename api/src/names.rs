@@ -7,6 +7,9 @@ const LONGEST: usize = 63;
 /// Length of an MD5 sum in hexadecimal digits.
 const SUM: usize = 32;
 
+/// Longest beginning of a parent's name that leaves room for a sum.
+const HEAD: usize = LONGEST - SUM;
+
 /// Name of the child of `parent` that `suffix` tells apart; never longer than 63 bytes.
 ///
 /// Source: knative.dev/pkg `kmeta.ChildName`. Both are ASCII, as Kubernetes names are.
@@ -14,22 +17,17 @@ pub fn child_name(parent: &str, suffix: &str) -> String {
     if parent.len() + suffix.len() <= LONGEST {
         return format!("{parent}{suffix}");
     }
-    // The suffix alone fills the name, or leaves no room for a sum in front of it.
-    if suffix.len() > LONGEST - SUM {
-        let sum = hex_sum(&format!("{parent}{suffix}"));
-        let head_len = LONGEST - SUM;
-        let head: String = parent.chars().take(head_len).collect();
-        let head = if head.len() < head_len {
-            // A short parent is padded from the suffix.
-            let rest: String = suffix.chars().take(head_len - head.len()).collect();
-            head + &rest
-        } else {
-            head
-        };
-        return format!("{head}{sum}").replace('.', "-");
+    if suffix.len() < HEAD {
+        let head = &parent[..HEAD - suffix.len()];
+        return format!("{head}{}{suffix}", hex_sum(parent));
     }
-    let head = &parent[..LONGEST - SUM - suffix.len()];
-    format!("{head}{}{suffix}", hex_sum(parent))
+    // The suffix leaves no room for a sum before it: the sum is of both, and what room a short parent
+    // leaves is filled from the suffix.
+    let head = &parent[..parent.len().min(HEAD)];
+    let sum = hex_sum(&format!("{parent}{suffix}"));
+    let tail = &suffix[..LONGEST - head.len() - SUM];
+    let name = format!("{head}{sum}{tail}");
+    name.trim_end_matches(|letter: char| !letter.is_ascii_alphanumeric()).to_string()
 }
 
 fn hex_sum(text: &str) -> String {
@@ -55,4 +53,40 @@ pub fn is_dns_subdomain(name: &str) -> bool {
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn children_have_upstreams_names() {
+        let a63 = "a".repeat(63);
+        let f31 = "f".repeat(31);
+        for (parent, suffix, name) in [
+            ("dogs", "", "dogs".to_string()),
+            ("dogs", "-00001", "dogs-00001".to_string()),
+            // The parent is cut to make room for its sum.
+            (&a63, "-deployment", format!("{}{}-deployment", &a63[..20], hex_sum(&a63))),
+            (&"f".repeat(52), "-deployment", format!("{}-deployment", "f".repeat(52))),
+            // A suffix of 31 leaves no room: the sum is of both.
+            (
+                &f31,
+                &"g".repeat(33),
+                format!("{f31}{}", hex_sum(&format!("{f31}{}", "g".repeat(33)))),
+            ),
+            // A short parent is filled up from the suffix, and ends in a letter or digit.
+            (
+                "x",
+                &format!("-{}", "y".repeat(70)),
+                format!("x{}-{}", hex_sum(&format!("x-{}", "y".repeat(70))), "y".repeat(29)),
+            ),
+        ] {
+            let found = child_name(parent, suffix);
+            assert_eq!(found, name, "{parent} {suffix}");
+            assert!(found.len() <= LONGEST);
+        }
+        let long = format!("{}-", "z".repeat(32));
+        assert!(!child_name("x", &long.repeat(2)).ends_with('-'));
+    }
 }
