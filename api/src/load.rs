@@ -5,6 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Path at which the autoscaler takes reports: a POST of one [`Report`] as JSON.
+pub const PATH: &str = "/load";
+
 /// What one reporter saw since its last report.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {

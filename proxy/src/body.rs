@@ -75,6 +75,11 @@ impl Body {
         }
     }
 
+    /// Whether all of it is here: nothing will have to be waited for.
+    pub fn is_whole(&self) -> bool {
+        matches!(self.kind, Kind::Full(_))
+    }
+
     /// The same body, which drops `thing` when it is itself dropped.
     pub fn holding(mut self, thing: impl Any + Send) -> Body {
         self.held = Some(Box::new(Held { _thing: Box::new(thing), _next: self.held.take() }));

@@ -86,6 +86,13 @@ impl SendError {
             SendError::NotSent { cause, .. } | SendError::Lost { cause } => cause,
         }
     }
+
+    /// What happened, without the request.
+    pub fn into_cause(self) -> io::Error {
+        match self {
+            SendError::NotSent { cause, .. } | SendError::Lost { cause } => cause,
+        }
+    }
 }
 
 impl fmt::Display for SendError {

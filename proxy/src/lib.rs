@@ -1,9 +1,12 @@
 //! One request in, one request out: accept, forward, limit, probe, drain; and the queue role.
 
 pub mod body;
+pub mod breaker;
 pub mod drain;
 pub mod h1;
 pub mod hop;
+pub mod probe;
 pub mod queue;
 pub mod serve;
+pub mod timeout;
 pub mod upstream;

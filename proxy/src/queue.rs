@@ -4,24 +4,65 @@
 //! role serves the same [`Queue`] on ports.
 //! Source: knative/serving `pkg/queue`, `cmd/queue`.
 
-use std::sync::Arc;
+pub mod load;
+pub mod role;
 
-use api::queue::Settings;
-use http::{Request, Response, StatusCode, header};
+use std::{sync::Arc, time::Duration};
 
+use api::{headers, queue::Settings};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use parking_lot::Mutex;
+use tokio::{sync::watch, time::Instant};
+
+use self::load::{Load, Taken};
 use crate::{
     body::Body,
+    breaker::Breaker,
     drain,
     hop::{Boxed, Dial, Protocol, Reply, SendError},
-    upstream,
+    probe, timeout, upstream,
 };
+
+/// Requests that may wait for the container, for each that it takes. Source: upstream's `QueueDepth`.
+const DEPTH: usize = 10;
+/// After how many seconds a client that was refused for want of room may well find some.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+const REVISION: HeaderName = HeaderName::from_static(headers::REVISION);
+const NAMESPACE: HeaderName = HeaderName::from_static(headers::NAMESPACE);
+const PROXY_REQUEST: HeaderName = HeaderName::from_static(headers::PROXY_REQUEST);
+const ORIGINAL_HOST: HeaderName = HeaderName::from_static(headers::ORIGINAL_HOST);
+const PROBE: HeaderName = HeaderName::from_static(headers::PROBE);
+const HASH: HeaderName = HeaderName::from_static(headers::HASH);
+const PASSTHROUGH_LB: HeaderName = HeaderName::from_static(headers::PASSTHROUGH_LB);
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The queue of one pod.
 pub struct Queue {
     settings: Settings,
+    limits: timeout::Limits,
+    protocol: Protocol,
     dial: Arc<dyn Dial>,
     app: Arc<upstream::Peer>,
+    breaker: Option<Breaker>,
     in_flight: drain::Count,
+    load: Arc<Counted>,
+    /// The run of the readiness probe that is under way, if one is.
+    probing: Mutex<Option<watch::Receiver<Option<bool>>>>,
+}
+
+struct Counted {
+    begun: Instant,
+    load: Mutex<Load>,
+}
+
+/// A request in flight, until dropped.
+struct Flight {
+    counted: Arc<Counted>,
+    proxied: bool,
+    _entry: drain::Entry,
 }
 
 impl Queue {
@@ -31,7 +72,23 @@ impl Queue {
             let (dial, port) = (dial.clone(), settings.user_port);
             move || dial.dial(port)
         });
-        Arc::new(Queue { settings, dial, app, in_flight: drain::Count::default() })
+        let seconds = |count| (count > 0).then(|| Duration::from_secs(count));
+        let concurrency = settings.container_concurrency as usize;
+        Arc::new(Queue {
+            limits: timeout::Limits {
+                total: seconds(settings.timeout_s),
+                response_start: seconds(settings.response_start_timeout_s),
+                idle: seconds(settings.idle_timeout_s),
+            },
+            protocol: if settings.user_h2c { Protocol::H2c } else { Protocol::Http1 },
+            breaker: (concurrency > 0).then(|| Breaker::new(concurrency, DEPTH * concurrency)),
+            in_flight: drain::Count::default(),
+            load: Arc::new(Counted { begun: Instant::now(), load: Mutex::default() }),
+            probing: Mutex::default(),
+            settings,
+            dial,
+            app,
+        })
     }
 
     /// How the queue was set up.
@@ -42,18 +99,14 @@ impl Queue {
     /// Answers one request, probes included.
     pub fn handle(self: &Arc<Self>, request: Request<Body>) -> Reply {
         let queue = self.clone();
-        let entry = self.in_flight.enter();
+        if is_probe(request.headers()) {
+            return Box::pin(async move { queue.answer_probe(request).await });
+        }
+        // Counted from here, so that a reply that is not polled yet holds up a drain.
+        let flight = self.enter(request.headers());
         Box::pin(async move {
-            let protocol = if queue.settings.user_h2c { Protocol::H2c } else { Protocol::Http1 };
-            match queue.app.send(protocol, request).await {
-                Ok(response) => response.map(|body| body.holding(entry)),
-                Err(SendError::NotSent { .. }) => {
-                    text(StatusCode::BAD_GATEWAY, "the container does not accept connections")
-                }
-                Err(SendError::Lost { .. }) => {
-                    text(StatusCode::BAD_GATEWAY, "the container closed the connection")
-                }
-            }
+            let forwarding = queue.forward(request, flight);
+            timeout::limit(queue.limits, "request timeout", forwarding).await
         })
     }
 
@@ -68,17 +121,183 @@ impl Queue {
     /// Whether the user container is ready now; all who ask at the same time share one run.
     pub fn probe(self: &Arc<Self>) -> Boxed<bool> {
         let queue = self.clone();
-        Box::pin(async move {
-            !queue.in_flight.is_closed() && queue.dial.dial(queue.settings.user_port).await.is_ok()
+        Box::pin(async move { queue.ready().await })
+    }
+
+    /// Requests in flight, those that wait included.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.in_flight()
+    }
+
+    /// What the pod carried since the last call.
+    pub fn take_load(&self) -> Taken {
+        self.load.load.lock().take(self.load.begun.elapsed())
+    }
+
+    /// Requests that ever arrived.
+    pub fn arrived(&self) -> u64 {
+        self.load.load.lock().total()
+    }
+
+    fn enter(&self, headers: &HeaderMap) -> Flight {
+        let proxied = headers.get(PROXY_REQUEST).is_some_and(|by| by == "activator");
+        self.load.load.lock().enter(proxied, self.load.begun.elapsed());
+        Flight { counted: self.load.clone(), proxied, _entry: self.in_flight.enter() }
+    }
+
+    /// The way of one request. Read it from top to bottom.
+    async fn forward(&self, mut request: Request<Body>, flight: Flight) -> Response<Body> {
+        prepare(request.headers_mut());
+        let place = match &self.breaker {
+            None => None,
+            Some(breaker) => match breaker.enter().await {
+                Ok(place) => Some(place),
+                Err(full) => {
+                    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, full.to_string());
+                    response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+                    return response;
+                }
+            },
+        };
+        match self.app.send(self.protocol, request).await {
+            // Nothing more can be in flight when all of the response is here.
+            Ok(response) if response.body().is_whole() => response,
+            Ok(response) => response.map(|body| body.holding((flight, place))),
+            Err(SendError::NotSent { cause, .. }) => {
+                tracing::debug!(revision = self.settings.revision, %cause, "connect to the container");
+                let port = self.settings.user_port;
+                let why = format!("the container does not accept connections on port {port}");
+                text(StatusCode::BAD_GATEWAY, why)
+            }
+            Err(SendError::Lost { cause }) => {
+                tracing::debug!(revision = self.settings.revision, %cause, "wait for the container");
+                let why = "the container closed the connection before it answered";
+                text(StatusCode::BAD_GATEWAY, why.into())
+            }
+        }
+    }
+
+    async fn answer_probe(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
+        match request.headers().get(PROBE).map(HeaderValue::as_bytes) {
+            Some(b"probe") => {
+                let mut response = Response::new(Body::empty());
+                if let Some(hash) = request.headers().get(HASH) {
+                    response.headers_mut().insert(HASH, hash.clone());
+                }
+                response
+            }
+            None | Some(b"queue") => {
+                if self.in_flight.is_closed() {
+                    return text(StatusCode::SERVICE_UNAVAILABLE, "shutting down".into());
+                }
+                if self.ready().await {
+                    text(StatusCode::OK, "queue".into())
+                } else {
+                    text(StatusCode::SERVICE_UNAVAILABLE, "queue not ready".into())
+                }
+            }
+            Some(other) => {
+                let other = String::from_utf8_lossy(other);
+                let why = format!("unexpected probe header value: {other}");
+                text(StatusCode::BAD_REQUEST, why)
+            }
+        }
+    }
+
+    async fn ready(self: &Arc<Self>) -> bool {
+        if self.in_flight.is_closed() {
+            return false;
+        }
+        let mut answer = {
+            let mut probing = self.probing.lock();
+            match &*probing {
+                Some(answer) => answer.clone(),
+                None => {
+                    let (tell, answer) = watch::channel(None);
+                    *probing = Some(answer.clone());
+                    let queue = self.clone();
+                    // Bounded by the probe's own timeout. Apart from those who ask, since the first
+                    // of them may leave while others wait.
+                    tokio::spawn(async move {
+                        let ready = queue.run_probes().await;
+                        *queue.probing.lock() = None;
+                        let _ = tell.send(Some(ready)); // Nobody may be waiting any more.
+                    });
+                    answer
+                }
+            }
+        };
+        let found = answer.wait_for(Option::is_some).await;
+        found.is_ok_and(|ready| *ready == Some(true))
+    }
+
+    async fn run_probes(&self) -> bool {
+        for readiness in &self.settings.readiness {
+            let (port, dial) = (self.settings.user_port, &*self.dial);
+            if !probe::passes(readiness, port, self.protocol, dial).await {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.counted.load.lock().leave(self.proxied, self.counted.begun.elapsed());
+    }
+}
+
+/// Whether a request is a question to the queue, and no load.
+fn is_probe(headers: &HeaderMap) -> bool {
+    headers.contains_key(PROBE)
+        || headers.get(header::USER_AGENT).is_some_and(|agent| {
+            let agent = agent.as_bytes();
+            agent.first().is_some_and(|first| matches!(first, b'k' | b'K'))
+                && headers::PROBER_AGENTS.iter().any(|known| agent.starts_with(known.as_bytes()))
         })
+}
+
+/// Takes out what hops said to each other, and adds what applications expect of a proxy.
+fn prepare(headers: &mut HeaderMap) {
+    headers.remove(REVISION);
+    headers.remove(NAMESPACE);
+    headers.remove(HASH);
+    headers.remove(PASSTHROUGH_LB);
+    if let Some(host) = headers.remove(ORIGINAL_HOST) {
+        headers.insert(header::HOST, host);
+    }
+    if headers.contains_key(FORWARDED_FOR) && !headers.contains_key(header::FORWARDED) {
+        forwarded(headers);
+    }
+}
+
+/// Says in the standard's words what the `X-Forwarded-` headers say.
+/// Source: knative/serving `pkg/queue/forwarded_shim.go`.
+fn forwarded(headers: &mut HeaderMap) {
+    let known = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let mut pairs = Vec::new();
+    for client in known(FORWARDED_FOR).unwrap_or_default().split(',').map(str::trim) {
+        // An address of version 6 has colons, and is then bracketed and quoted (RFC 7239 §6).
+        let quoted = client.contains(':') && !client.starts_with('[');
+        pairs.push(if quoted { format!("for=\"[{client}]\"") } else { format!("for={client}") });
+    }
+    let mut value = pairs.join(", ");
+    if let Some(host) = known(FORWARDED_HOST).filter(|host| !host.is_empty()) {
+        value.push_str(&format!(";host={host}"));
+    }
+    if let Some(proto) = known(FORWARDED_PROTO).filter(|proto| !proto.is_empty()) {
+        value.push_str(&format!(";proto={proto}"));
+    }
+    if let Ok(value) = HeaderValue::from_str(&value) {
+        headers.insert(header::FORWARDED, value);
     }
 }
 
 /// A short plain-text answer.
-fn text(status: StatusCode, text: &'static str) -> Response<Body> {
-    Response::builder()
-        .status(status)
-        .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
-        .body(Body::full(text))
-        .expect("these parts are valid")
+fn text(status: StatusCode, text: String) -> Response<Body> {
+    crate::h1::server::error(status, text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -256,17 +256,7 @@ impl Peer {
             return Ok(sender);
         }
         let stream = self.connect().await?;
-        let _ = stream.set_nodelay(true); // A connection that cannot be tuned still works.
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_header_list_size(crate::serve::H2_HEADER_LIST)
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)?;
-        // Ends by itself when the last sender is gone or the other side closes.
-        tokio::spawn(connection);
+        let sender = open_h2(stream).await?;
         let mut runtimes = self.runtimes.lock();
         kept(&mut runtimes, runtime).h2 = Some(sender.clone());
         Ok(sender)
@@ -329,6 +319,30 @@ fn kept(runtimes: &mut Vec<Kept>, runtime: Id) -> &mut Kept {
         runtimes.len() - 1
     });
     &mut runtimes[at]
+}
+
+/// Sends one request of HTTP/2 over a connection of its own.
+pub async fn over_h2(stream: TcpStream, mut request: Request<Body>) -> io::Result<Response<Body>> {
+    prepare_h2(&mut request);
+    let mut sender = open_h2(stream).await?;
+    let response = sender.send_request(request).await.map_err(io::Error::other)?;
+    // The connection ends with its last sender, which must outlive the response.
+    Ok(response.map(|body| Body::new(body).holding(sender)))
+}
+
+async fn open_h2(stream: TcpStream) -> io::Result<http2::SendRequest<Body>> {
+    let _ = stream.set_nodelay(true); // A connection that cannot be tuned still works.
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_header_list_size(crate::serve::H2_HEADER_LIST)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    // Ends by itself when the last sender is gone or the other side closes.
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 /// Gives an HTTP/2 request its authority, which a request of ours carries as `Host`.

@@ -1,0 +1,227 @@
+//! The queue as a role: [`Queue`] on the ports of a pod.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use api::{
+    load::{Report, RevisionLoad},
+    queue::{ADMIN_PORT, H2C_PORT, HTTP_PORT, STAT_PORT, Settings},
+};
+use http::{Method, Request, Response, StatusCode, header};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::{Instant, MissedTickBehavior},
+};
+
+use super::Queue;
+use crate::{
+    body::Body,
+    drain,
+    hop::{Boxed, Dial, Protocol, Reply, SendError},
+    serve, upstream,
+};
+
+/// How often load is reported. Source: upstream's `reportingPeriod`.
+const REPORT_PERIOD: Duration = Duration::from_secs(1);
+/// Longest wait for the autoscaler to take a report; the next one follows soon.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(3);
+/// After the last request in flight the queue listens this long for those that are on their way,
+/// since routers hear of a pod's end late. Upstream waits 30 s without a request, whatever is known.
+const QUIET: Duration = Duration::from_secs(3);
+/// Connections at once; a pod has hundreds of requests in flight, not thousands.
+const CONNECTIONS: usize = 4096;
+
+/// Ports to listen on.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    pub http: u16,
+    pub h2c: u16,
+    pub admin: u16,
+    pub stat: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Ports {
+        Ports { http: HTTP_PORT, h2c: H2C_PORT, admin: ADMIN_PORT, stat: STAT_PORT }
+    }
+}
+
+/// Connects to the loopback address of this process's own network.
+pub struct Loopback;
+
+impl Dial for Loopback {
+    fn dial(&self, port: u16) -> Boxed<io::Result<TcpStream>> {
+        Box::pin(TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))))
+    }
+}
+
+/// Serves a pod's requests until `stop` completes, and then those that are in flight.
+/// Fails when a port cannot be bound.
+pub async fn run(
+    settings: Settings,
+    ports: Ports,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let listen = async |port| {
+        TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).await.map_err(|error| {
+            io::Error::new(error.kind(), format!("listen on port {port}: {error}"))
+        })
+    };
+    let data = [listen(ports.http).await?, listen(ports.h2c).await?];
+    let (admin, stat) = (listen(ports.admin).await?, listen(ports.stat).await?);
+    let queue = Queue::new(settings, Arc::new(Loopback));
+    serve_on(queue, data, admin, stat, stop).await;
+    Ok(())
+}
+
+async fn serve_on(
+    queue: Arc<Queue>,
+    data: [TcpListener; 2],
+    admin: TcpListener,
+    stat: TcpListener,
+    stop: impl Future<Output = ()>,
+) {
+    let (drained, watch_drained) = watch::channel(false);
+    let (open, servers) = (
+        drain::Count::default(),
+        serve::Settings { connections: CONNECTIONS, ..serve::Settings::default() },
+    );
+    let mut serving = tokio::task::JoinSet::new();
+    for listener in data {
+        let queue = queue.clone();
+        let handler: serve::Handler = Arc::new(move |request, _| queue.handle(request));
+        serving.spawn(serve::serve(listener, handler, servers.clone(), open.clone()));
+    }
+    let admin_handler: serve::Handler = Arc::new({
+        let queue = queue.clone();
+        move |request, _| answer_admin(&queue, watch_drained.clone(), request)
+    });
+    serving.spawn(serve::serve(admin, admin_handler, servers.clone(), open.clone()));
+    let stat_handler: serve::Handler = Arc::new({
+        let queue = queue.clone();
+        move |request, _| answer_stat(&queue, &request)
+    });
+    serving.spawn(serve::serve(stat, stat_handler, servers, open.clone()));
+    let reporting = tokio::spawn(report(queue.clone()));
+
+    stop.await;
+    // Not ready from here on; requests that still come are served.
+    queue.drain().await;
+    loop {
+        let seen = queue.arrived();
+        tokio::time::sleep(QUIET).await;
+        if queue.in_flight() == 0 && queue.arrived() == seen {
+            break;
+        }
+    }
+    drained.send_replace(true);
+    open.close();
+    while serving.join_next().await.is_some() {}
+    reporting.abort();
+}
+
+/// `/wait-for-drain` keeps the user container from ending before its last request has.
+fn answer_admin(
+    queue: &Arc<Queue>,
+    mut drained: watch::Receiver<bool>,
+    request: Request<Body>,
+) -> Reply {
+    let known = request.method() == Method::GET && request.uri().path() == "/wait-for-drain";
+    let queue = queue.clone();
+    Box::pin(async move {
+        if !known {
+            return super::text(
+                StatusCode::NOT_FOUND,
+                "only GET /wait-for-drain is known here".into(),
+            );
+        }
+        // The kubelet asks this and stops the queue at the same time. Who asks without that is
+        // restarting the container alone, and must not wait. Source: upstream's `drainer.go`.
+        let stopping = tokio::time::timeout(Duration::from_secs(1), queue.in_flight.closed());
+        if stopping.await.is_ok() {
+            let _ = drained.wait_for(|drained| *drained).await; // An end is an end.
+        }
+        super::text(StatusCode::OK, "drained".into())
+    })
+}
+
+/// The load since the last question, for an autoscaler that asks.
+fn answer_stat(queue: &Arc<Queue>, request: &Request<Body>) -> Reply {
+    let response = if request.uri().path() == "/metrics" {
+        let body = serde_json::to_vec(&report_of(queue)).expect("a report is plain data");
+        let mut response = Response::new(Body::full(body));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        response
+    } else {
+        super::text(StatusCode::NOT_FOUND, "only /metrics is known here".into())
+    };
+    Box::pin(async move { response })
+}
+
+fn report_of(queue: &Queue) -> Report {
+    let (settings, taken) = (queue.settings(), queue.take_load());
+    Report {
+        reporter: settings.pod.clone(),
+        revisions: vec![RevisionLoad {
+            namespace: settings.namespace.clone(),
+            revision: settings.revision.clone(),
+            concurrency: taken.concurrency,
+            proxied_concurrency: taken.proxied_concurrency,
+            requests: taken.requests,
+            proxied_requests: taken.proxied_requests,
+        }],
+    }
+}
+
+/// Pushes the load once a second while there is some, and once more when there is none.
+async fn report(queue: Arc<Queue>) {
+    let to = queue.settings().report_to.clone();
+    let Some(authority) = to.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')) else {
+        return;
+    };
+    let mut ticks = tokio::time::interval_at(Instant::now() + REPORT_PERIOD, REPORT_PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let autoscaler = upstream::Peer::new(upstream::Settings::default(), {
+        let authority = authority.to_owned();
+        move || Box::pin(TcpStream::connect(authority.clone()))
+    });
+    let mut idle = true;
+    loop {
+        ticks.tick().await;
+        let report = report_of(&queue);
+        let quiet =
+            report.revisions.iter().all(|load| load.requests == 0.0 && load.concurrency == 0.0);
+        if quiet && idle {
+            continue;
+        }
+        idle = quiet;
+        let sending = push(&autoscaler, authority, &report);
+        match tokio::time::timeout(REPORT_TIMEOUT, sending).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, to, "push a load report"),
+            Err(_) => tracing::debug!(to, "push a load report: no answer"),
+        }
+    }
+}
+
+async fn push(
+    autoscaler: &Arc<upstream::Peer>,
+    authority: &str,
+    report: &Report,
+) -> io::Result<()> {
+    let body = serde_json::to_vec(report).expect("a report is plain data");
+    let request = Request::post(api::load::PATH)
+        .header(header::HOST, authority)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::full(body))
+        .map_err(io::Error::other)?;
+    let response =
+        autoscaler.send(Protocol::Http1, request).await.map_err(SendError::into_cause)?;
+    if response.status().is_success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("the autoscaler answered {}", response.status())))
+    }
+}

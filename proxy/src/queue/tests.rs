@@ -1,0 +1,278 @@
+//! The queue before a container that a test plays.
+
+use std::{
+    io,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use http_body_util::BodyExt;
+use k8s_openapi::{
+    api::core::v1::{GRPCAction, HTTPGetAction, Probe, TCPSocketAction},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
+
+use super::*;
+use crate::serve;
+
+/// Sends all dials to one address and counts them.
+struct To(std::net::SocketAddr, AtomicUsize);
+
+impl Dial for To {
+    fn dial(&self, _: u16) -> Boxed<io::Result<TcpStream>> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        Box::pin(TcpStream::connect(self.0))
+    }
+}
+
+async fn app(handler: serve::Handler) -> Arc<To> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("an address");
+    let (settings, open) = (serve::Settings::default(), drain::Count::default());
+    tokio::spawn(serve::serve(listener, handler, settings, open));
+    Arc::new(To(address, AtomicUsize::new(0)))
+}
+
+/// Answers with the request's headers, sorted, a line each.
+fn mirror() -> serve::Handler {
+    Arc::new(|request, _| {
+        let mut lines: Vec<String> = request
+            .headers()
+            .iter()
+            .map(|(name, value)| format!("{name}: {}\n", value.to_str().expect("text")))
+            .collect();
+        lines.sort();
+        Box::pin(async move { Response::new(Body::full(lines.concat())) })
+    })
+}
+
+async fn read(response: Response<Body>) -> (u16, String) {
+    let status = response.status().as_u16();
+    let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+    (status, String::from_utf8(bytes.to_vec()).expect("text"))
+}
+
+fn get(headers: &[(&str, &str)]) -> Request<Body> {
+    let mut request = Request::get("/");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Body::empty()).expect("valid")
+}
+
+#[tokio::test]
+async fn shows_the_container_what_the_client_sent() {
+    let dial = app(mirror()).await;
+    let queue = Queue::new(Settings { user_port: 1, ..Settings::default() }, dial);
+    for (sent, seen) in [
+        (
+            &[
+                ("host", "10.0.0.1"),
+                ("k-original-host", "hello.example"),
+                ("knative-serving-revision", "r"),
+                ("knative-serving-namespace", "n"),
+                ("k-network-hash", "x"),
+                ("k-passthrough-lb", "true"),
+                ("k-proxy-request", "activator"),
+            ][..],
+            "host: hello.example\nk-proxy-request: activator\n",
+        ),
+        (
+            &[
+                ("host", "a"),
+                ("x-forwarded-for", "1.2.3.4, ::1"),
+                ("x-forwarded-host", "b"),
+                ("x-forwarded-proto", "https"),
+            ],
+            "forwarded: for=1.2.3.4, for=\"[::1]\";host=b;proto=https\nhost: a\n\
+             x-forwarded-for: 1.2.3.4, ::1\nx-forwarded-host: b\nx-forwarded-proto: https\n",
+        ),
+        (
+            &[("host", "a"), ("forwarded", "for=x"), ("x-forwarded-for", "1.2.3.4")],
+            "forwarded: for=x\nhost: a\nx-forwarded-for: 1.2.3.4\n",
+        ),
+    ] {
+        assert_eq!(read(queue.handle(get(sent)).await).await, (200, seen.to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn limits_what_the_container_takes_and_what_waits() {
+    let (arrived, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let handler: serve::Handler = Arc::new({
+        let (arrived, go) = (arrived.clone(), go.clone());
+        move |_, _| {
+            let (arrived, go) = (arrived.clone(), go.clone());
+            Box::pin(async move {
+                arrived.notify_one();
+                go.notified().await;
+                Response::new(Body::empty())
+            })
+        }
+    });
+    let settings = Settings { user_port: 1, container_concurrency: 1, ..Settings::default() };
+    let queue = Queue::new(settings, app(handler).await);
+    let mut waiting: Vec<_> = (0..11)
+        .map(|_| {
+            tokio::spawn({
+                let queue = queue.clone();
+                async move { read(queue.handle(get(&[("host", "a")])).await).await }
+            })
+        })
+        .collect();
+    arrived.notified().await;
+    // The other ten have found their place in the line, as the runtime has run them all.
+    let refused = queue.handle(get(&[("host", "a")])).await;
+    assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
+    assert_eq!(read(refused).await, (503, "pending request queue full".to_owned()));
+    assert_eq!(queue.in_flight(), 11);
+    for answered in 1..=11 {
+        go.notify_one();
+        if answered < 11 {
+            arrived.notified().await;
+        }
+    }
+    for request in waiting.drain(..) {
+        assert_eq!(request.await.expect("it ends"), (200, String::new()));
+    }
+    assert_eq!(queue.in_flight(), 0);
+    let taken = queue.take_load();
+    assert_eq!(taken.requests, 12.0);
+}
+
+#[tokio::test]
+async fn explains_what_the_container_did() {
+    let nobody = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        listener.local_addr().expect("an address")
+    };
+    let settings = Settings { user_port: 8080, ..Settings::default() };
+    let queue = Queue::new(settings.clone(), Arc::new(To(nobody, AtomicUsize::new(0))));
+    let refused = read(queue.handle(get(&[("host", "a")])).await).await;
+    assert_eq!(refused, (502, "the container does not accept connections on port 8080".to_owned()));
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("an address");
+    let closing = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            drop(stream);
+        }
+    });
+    let queue = Queue::new(settings, Arc::new(To(address, AtomicUsize::new(0))));
+    let (status, text) = read(queue.handle(get(&[("host", "a")])).await).await;
+    assert_eq!(status, 502);
+    assert!(text.starts_with("the container closed the connection"), "{text}");
+    closing.abort();
+}
+
+#[tokio::test]
+async fn answers_probes_itself() {
+    let dial = app(mirror()).await;
+    let readiness = vec![Probe {
+        tcp_socket: Some(TCPSocketAction { port: IntOrString::Int(0), host: None }),
+        ..Probe::default()
+    }];
+    let settings = Settings { user_port: 1, readiness, ..Settings::default() };
+    let queue = Queue::new(settings, dial);
+    let cases = |closed| {
+        let (status, text) = if closed { (503, "shutting down") } else { (200, "queue") };
+        [
+            (("k-network-probe", "queue"), status, text),
+            (("user-agent", "kube-probe/1.32"), status, text),
+            (("k-network-probe", "probe"), 200, ""),
+            (("k-network-probe", "other"), 400, "unexpected probe header value: other"),
+        ]
+    };
+    for (header, status, text) in cases(false) {
+        let found = read(queue.handle(get(&[("host", "a"), header])).await).await;
+        assert_eq!(found, (status, text.to_owned()), "{header:?}");
+    }
+    let hashed = get(&[("host", "a"), ("k-network-probe", "probe"), ("k-network-hash", "h")]);
+    assert_eq!(queue.handle(hashed).await.headers()[HASH], "h");
+    assert!(queue.probe().await);
+    queue.drain().await;
+    for (header, status, text) in cases(true) {
+        let found = read(queue.handle(get(&[("host", "a"), header])).await).await;
+        assert_eq!(found, (status, text.to_owned()), "{header:?}");
+    }
+    assert!(!queue.probe().await);
+    assert_eq!(queue.take_load(), Taken::default(), "probes are no load");
+}
+
+#[tokio::test]
+async fn asks_the_container_in_each_way() {
+    let dial = app(Arc::new(|request, _| {
+        Box::pin(async move {
+            let path = request.uri().path().to_owned();
+            let asked = request.headers().contains_key("x-asked");
+            let serving = match path.as_str() {
+                "/ready" if asked => return Response::new(Body::empty()),
+                "/grpc.health.v1.Health/Check" => {
+                    let body = request.into_body().collect().await.expect("a body").to_bytes();
+                    if body.ends_with(b"svc") { 1 } else { 2 }
+                }
+                _ => return text(StatusCode::SERVICE_UNAVAILABLE, "no".into()),
+            };
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", HeaderValue::from_static("0"));
+            let frames = [
+                Ok::<_, io::Error>(http_body::Frame::data(vec![0, 0, 0, 0, 2, 8, serving].into())),
+                Ok(http_body::Frame::trailers(trailers)),
+            ];
+            Response::new(Body::new(http_body_util::StreamBody::new(futures::stream::iter(frames))))
+        })
+    }))
+    .await;
+    let http = |path: &str, name: &str| Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.into()),
+            http_headers: Some(vec![k8s_openapi::api::core::v1::HTTPHeader {
+                name: name.into(),
+                value: "1".into(),
+            }]),
+            ..HTTPGetAction::default()
+        }),
+        ..Probe::default()
+    };
+    let grpc = |service: &str| Probe {
+        grpc: Some(GRPCAction { service: Some(service.into()), ..GRPCAction::default() }),
+        ..Probe::default()
+    };
+    for (probe, passes) in [
+        (http("/ready", "x-asked"), true),
+        (http("/ready", "x-other"), false),
+        (http("/not", "x-asked"), false),
+        (grpc("svc"), true),
+        (grpc("other"), false),
+        (Probe::default(), true),
+    ] {
+        let probe = Probe { period_seconds: Some(10), ..probe };
+        let found = probe::passes(&probe, 1, Protocol::Http1, &*dial).await;
+        assert_eq!(found, passes, "{probe:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_eager_probe_goes_on_until_the_container_listens() {
+    // The port is known before anybody listens on it, as a container's is.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("bind");
+    let dial = Arc::new(To(socket.local_addr().expect("an address"), AtomicUsize::new(0)));
+    let readiness = vec![Probe::default()];
+    let settings = Settings { user_port: 1, readiness, ..Settings::default() };
+    let queue = Queue::new(settings, dial.clone());
+    let (first, second) = (tokio::spawn(queue.probe()), tokio::spawn(queue.probe()));
+    while dial.1.load(Ordering::SeqCst) < 3 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!first.is_finished());
+    let listener = socket.listen(8).expect("listen");
+    assert!(first.await.expect("it ends") && second.await.expect("it ends"));
+    // Both shared one run: one connection was made.
+    let _ = listener.accept().await.expect("accept");
+    let more = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
+    assert!(more.is_err(), "{more:?}");
+}
