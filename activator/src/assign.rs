@@ -106,7 +106,7 @@ impl<W, A: Copy> Assign<W, A> {
 
     /// The first who waits, with the pod that now has room for it. Call until none: after each
     /// [`Assign::release`], [`Assign::open`] and [`Assign::set_limit`].
-    pub fn next(&mut self) -> Option<(W, PodId)> {
+    pub fn grant(&mut self) -> Option<(W, PodId)> {
         if self.waiting.is_empty() {
             return None;
         }
@@ -276,13 +276,13 @@ mod tests {
         assert_eq!(assign.ask(|| 0), Asked::Pod(pods[0]));
         let Asked::Wait(second) = assign.ask(|| 2) else { panic!() };
         let Asked::Wait(_) = assign.ask(|| 3) else { panic!() };
-        assert_eq!(assign.next(), None);
+        assert_eq!(assign.grant(), None);
         assert_eq!(assign.leave(second), Some(2));
         assert_eq!(assign.leave(second), None);
         assign.release(pods[0]);
         assert!(matches!(assign.ask(|| 4), Asked::Wait(_)), "the pod is promised to another");
-        assert_eq!(assign.next(), Some((3, pods[0])));
-        assert_eq!(assign.next(), None);
+        assert_eq!(assign.grant(), Some((3, pods[0])));
+        assert_eq!(assign.grant(), None);
         assert_eq!(assign.waiting(), 1);
     }
 
@@ -294,7 +294,7 @@ mod tests {
         assert!(matches!(assign.ask(|| 1), Asked::Wait(_)));
         assign.open(pods[0]);
         assert_eq!(assign.in_flight(pods[0]), 1);
-        assert_eq!(assign.next(), Some((1, pods[0])));
+        assert_eq!(assign.grant(), Some((1, pods[0])));
         assert!(matches!(assign.ask(|| 2), Asked::Wait(_)), "the limit holds over the flap");
     }
 
@@ -382,7 +382,7 @@ mod tests {
                     }
                     _ => {}
                 }
-                while let Some((waiter, pod)) = assign.next() {
+                while let Some((waiter, pod)) = assign.grant() {
                     prop_assert_eq!(waiter, waiting.remove(0).1);
                     prop_assert!(pods.contains(&(pod, true)));
                     running.push(pod);

@@ -287,7 +287,7 @@ impl State {
 
     /// Hands pods that have room to those who wait.
     fn grant(&mut self) {
-        while let Some((waiter, pod)) = self.assign.next() {
+        while let Some((waiter, pod)) = self.assign.grant() {
             if waiter.send(pod).is_err() {
                 self.assign.release(pod);
             }

@@ -4,12 +4,12 @@
 //! Source: knative/serving `pkg/autoscaler/scaling/autoscaler.go`, `Scale`.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{policy::Policy, window::Largest};
 
 /// What was observed of one revision, at one instant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Observation {
     /// The scaled metric over all pods, averaged over the stable window (60 s by default).
@@ -32,7 +32,7 @@ pub struct State {
 }
 
 /// The pods that a revision should have, before its bounds, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
     /// Pods wanted.
@@ -45,7 +45,7 @@ pub struct Decision {
 }
 
 /// Why a decision is as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reason {
     /// The load that was seen.
@@ -63,7 +63,7 @@ pub struct Reason {
 }
 
 /// What can keep a decision from what the windows ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Held {
     /// One decision may not grow by more than `max-scale-up-rate`.

@@ -1,0 +1,841 @@
+//! Runs the autoscaler: takes reports, decides in time, carries the decisions out.
+
+use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
+
+use api::{autoscaling::PodAutoscaler, keys, load::Report, networking::ServerlessService};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Endpoints, Service},
+    discovery::v1::EndpointSlice,
+};
+use kube::ResourceExt;
+use parking_lot::Mutex;
+use prometheus::{Histogram, IntCounter, IntGauge};
+use runtime::{
+    cluster::{Cluster, Key, cache::Cache},
+    events::Recorder,
+    metrics::Metrics,
+    plan::Plan,
+    queue::Queue,
+    reconcile::{Controller, Reconcile},
+};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::Instant,
+};
+
+use crate::{
+    decide::TICK,
+    decider::Decider,
+    explain::{Entry, Histories},
+    objects,
+    path::Mode,
+    plan::{Known, Outcome, Seen, plan},
+    policy::{Policy, policy},
+};
+
+/// Asks whether a request to the revision's public Service reaches an activator; the port is that of
+/// the Service.
+pub type Prove = Arc<dyn Fn(Key, u16) -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
+
+/// Who knows that the data path reaches the activator, before the last pod goes.
+#[derive(Clone)]
+pub enum Path {
+    /// The gateway of this process passes every request through the activator of this process.
+    Here,
+    /// Somebody else routes requests: ask.
+    Probed(Prove),
+}
+
+/// How an autoscaler works.
+#[derive(Clone)]
+pub struct Settings {
+    /// Namespace of the activators' Service.
+    pub system_namespace: String,
+    /// Who knows about the data path.
+    pub path: Path,
+}
+
+/// Takes load reports of this process. Clones send to the same autoscaler.
+#[derive(Clone)]
+pub struct Reports {
+    sender: mpsc::Sender<Report>,
+}
+
+/// Scales the targets of all PodAutoscalers of the class `kpa`. Clones share everything.
+#[derive(Clone)]
+pub struct Autoscaler {
+    shared: Arc<Shared>,
+    reports: Reports,
+}
+
+struct Shared {
+    cluster: Cluster,
+    config: watch::Receiver<Arc<config::Config>>,
+    settings: Settings,
+    autoscalers: Cache<PodAutoscaler>,
+    targets: Cache<Deployment>,
+    serverless: Cache<ServerlessService>,
+    services: Cache<Service>,
+    endpoints: Cache<Endpoints>,
+    slices: Cache<EndpointSlice>,
+    queue: Arc<Queue<Key>>,
+    /// Of revisions that have pods or load.
+    deciders: Mutex<HashMap<Key, Decider>>,
+    /// Wakes the tick when the first of them appears.
+    more: Notify,
+    histories: Mutex<Histories>,
+    counts: Counts,
+}
+
+struct Counts {
+    /// Revisions that are decided on in each tick.
+    active: IntGauge,
+    decisions: IntCounter,
+    dropped: IntCounter,
+    tick: Histogram,
+}
+
+/// Reports that may wait to be taken. Source: upstream's channel of stats. One holds all revisions of
+/// a reporter, and the next says the same anew, so a lost one costs a second's data.
+const WAITING: usize = 1000;
+/// Revisions decided on while the deciders are locked: a cold start must not wait for thousands.
+const BATCH: usize = 256;
+/// Time between two attempts to see that a request reaches the activator, and their number.
+/// Source: upstream's `probePeriod` and `probeTimeout`.
+const PROVE_PERIOD: Duration = Duration::from_secs(1);
+const PROVE_ATTEMPTS: usize = 45;
+/// Bounds of the distribution of what one tick costs, in seconds.
+const TICK_BOUNDS: &[f64] = &[0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5];
+
+impl Reports {
+    /// Hands a report over. Never waits; drops it when too many wait.
+    pub fn send(&self, report: Report) {
+        if self.sender.try_send(report).is_err() {
+            tracing::warn!("load report dropped: the autoscaler does not keep up");
+        }
+    }
+}
+
+impl Autoscaler {
+    /// Starts to scale, until the cluster stops.
+    pub fn start(
+        cluster: &Cluster,
+        config: watch::Receiver<Arc<config::Config>>,
+        recorder: &Recorder,
+        metrics: &Metrics,
+        settings: Settings,
+    ) -> Autoscaler {
+        let mut controller = Controller::new(cluster);
+        let activators = Key::new(&settings.system_namespace, objects::ACTIVATOR_SERVICE);
+        let autoscalers = controller.plans::<PodAutoscaler>();
+        let every = autoscalers.clone();
+        let shared = Arc::new(Shared {
+            cluster: cluster.clone(),
+            config: config.clone(),
+            settings,
+            serverless: controller.on_owned::<ServerlessService>("PodAutoscaler"),
+            services: controller.on_owned::<Service>("ServerlessService"),
+            endpoints: controller.on_change::<Endpoints>(move |change, plan| {
+                let endpoints = &**change.last();
+                if Key::of(endpoints) == activators {
+                    every.all().iter().for_each(|it| plan(Key::of(&**it)));
+                } else if let Some(key) = parent(endpoints) {
+                    plan(key);
+                }
+            }),
+            slices: controller.on_change::<EndpointSlice>(|change, plan| {
+                if let Some(key) = parent(&**change.last()) {
+                    plan(key);
+                }
+            }),
+            // The target has the PodAutoscaler's own owner, and that has its name.
+            targets: controller.on_owned::<Deployment>("Revision"),
+            autoscalers,
+            queue: controller.queue().clone(),
+            deciders: Mutex::default(),
+            more: Notify::new(),
+            histories: Mutex::default(),
+            counts: Counts::new(metrics),
+        });
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let recorder = recorder.named("autoscaler");
+        cluster.spawn(controller.run(Scaler(shared.clone()), recorder));
+        cluster.spawn(collect(shared.clone(), receiver));
+        cluster.spawn(tick(shared.clone()));
+        cluster.spawn(follow(shared.clone(), config));
+        Autoscaler { shared, reports: Reports { sender } }
+    }
+
+    /// Takes load reports.
+    pub fn reports(&self) -> Reports {
+        self.reports.clone()
+    }
+
+    /// The last decisions for a revision with their reasons, oldest first.
+    pub fn explain(&self, namespace: &str, revision: &str) -> Vec<Entry> {
+        self.shared.histories.lock().of(&Key::new(namespace, revision))
+    }
+
+    /// Revisions that have pods or load, and so cost something.
+    pub fn active(&self) -> usize {
+        self.shared.deciders.lock().len()
+    }
+}
+
+impl Counts {
+    fn new(metrics: &Metrics) -> Counts {
+        Counts {
+            active: metrics.gauge(
+                "weft_autoscaler_active_revisions",
+                "Revisions with pods or load, which are decided on in each tick.",
+            ),
+            decisions: metrics.counter(
+                "weft_autoscaler_decisions_total",
+                "Decisions that asked for another number of pods or another way of requests.",
+            ),
+            dropped: metrics.counter(
+                "weft_autoscaler_unknown_reports_total",
+                "Loads reported of revisions that have no PodAutoscaler of our class.",
+            ),
+            tick: metrics.histogram(
+                "weft_autoscaler_tick_seconds",
+                "Time that one tick takes for all revisions together.",
+                TICK_BOUNDS,
+            ),
+        }
+    }
+}
+
+struct Scaler(Arc<Shared>);
+
+impl Reconcile for Scaler {
+    /// Whether a request reaches the activator.
+    type Need = Key;
+
+    fn plan(&self, key: &Key, now: Timestamp) -> Plan<Key> {
+        let shared = &self.0;
+        match shared.autoscalers.at(key) {
+            Some(autoscaler) if is_ours(&autoscaler) => {
+                if autoscaler.metadata.deletion_timestamp.is_some() {
+                    return Plan::nothing();
+                }
+                shared.plan(key, &autoscaler, now)
+            }
+            _ => {
+                shared.deciders.lock().remove(key);
+                shared.histories.lock().forget(key);
+                Plan::nothing()
+            }
+        }
+    }
+
+    fn fetch(self: Arc<Self>, need: Key) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            let proven = self.0.prove(&need).await;
+            if let Some(decider) = self.0.deciders.lock().get_mut(&need) {
+                decider.path_proven = proven;
+                decider.proving = false;
+            }
+        })
+    }
+}
+
+impl Shared {
+    fn plan(&self, key: &Key, autoscaler: &PodAutoscaler, now: Timestamp) -> Plan<Key> {
+        let policy = policy(autoscaler, &self.config.borrow());
+        let seen = self.see(key, autoscaler);
+        let ready_pods = objects::ready_pods(&seen.pods);
+        let mut deciders = self.deciders.lock();
+        if let Some(decider) = deciders.get_mut(key) {
+            decider.update(policy.clone(), ready_pods);
+        }
+        let decider = deciders.get(key);
+        let known = Known {
+            wanted: decider.and_then(|it| it.decision()).map(|it| it.pods),
+            excess_burst_capacity: decider.map_or_else(
+                || crate::path::initial_excess_burst_capacity(&policy),
+                Decider::excess_burst_capacity,
+            ),
+            proxied_since: decider.and_then(|it| it.proxied_since),
+            path_proven: matches!(self.settings.path, Path::Here)
+                || decider.is_some_and(|it| it.path_proven),
+        };
+        let decision = decider.and_then(|it| it.decision()).copied();
+        let (mut plan, outcome) = plan::<Key>(autoscaler, &seen, &known, &policy, now);
+        if decision.is_some() || decider.is_some() {
+            let entry = Entry::new(now, policy.metric, decision.as_ref(), &outcome);
+            self.histories.lock().record(key, entry);
+        }
+        if outcome.at_rest {
+            if deciders.get(key).is_some_and(Decider::is_idle) {
+                deciders.remove(key);
+            }
+        } else {
+            let count = deciders.len();
+            let decider = deciders
+                .entry(key.clone())
+                .or_insert_with(|| Decider::new(policy, ready_pods, now));
+            self.keep_path(decider, key, &outcome, &mut plan, now);
+            if count == 0 {
+                self.more.notify_one();
+            }
+        }
+        self.counts.active.set(deciders.len() as i64);
+        plan
+    }
+
+    /// Remembers since when requests go through the activator, and asks for the proof that they do.
+    fn keep_path(
+        &self,
+        decider: &mut Decider,
+        key: &Key,
+        outcome: &Outcome,
+        plan: &mut Plan<Key>,
+        now: Timestamp,
+    ) {
+        match outcome.mode {
+            Mode::Proxy => decider.proxied_since.get_or_insert(now),
+            Mode::Serve => {
+                decider.proxied_since = None;
+                decider.path_proven = false;
+                return;
+            }
+        };
+        if outcome.scale.pods.is_none_or(|pods| pods > 0) {
+            decider.path_proven = false;
+        } else if outcome.scale.held == Some(crate::zero::Held::PathNotProven) && !decider.proving {
+            decider.proving = true;
+            plan.need.push(key.clone());
+        }
+    }
+
+    fn see(&self, key: &Key, autoscaler: &PodAutoscaler) -> Seen {
+        let private = objects::private_name(&key.name);
+        let system = &self.settings.system_namespace;
+        let target = &autoscaler.spec.scale_target_ref;
+        let is_deployment = target.kind.as_deref() == Some("Deployment");
+        Seen {
+            target: target
+                .name
+                .as_deref()
+                .filter(|_| is_deployment)
+                .and_then(|name| self.targets.get(&key.namespace, name)),
+            serverless: self.serverless.at(key),
+            private_service: self.services.get(&key.namespace, &private),
+            public_service: self.services.at(key),
+            public_endpoints: self.endpoints.at(key),
+            pods: self.slices.labelled(&key.namespace, objects::SERVICE_NAME, &private),
+            activators: self.endpoints.get(system, objects::ACTIVATOR_SERVICE),
+        }
+    }
+
+    async fn prove(&self, key: &Key) -> bool {
+        let Path::Probed(prove) = &self.settings.path else { return true };
+        let autoscaler = self.autoscalers.at(key);
+        let is_h2c = autoscaler.is_some_and(|it| it.spec.protocol_type == "h2c");
+        let port = if is_h2c { 81 } else { 80 };
+        for _ in 0..PROVE_ATTEMPTS {
+            if prove(key.clone(), port).await {
+                return true;
+            }
+            tokio::time::sleep(PROVE_PERIOD).await;
+        }
+        false
+    }
+
+    /// Takes a report; decides at once for revisions that have load and no pod.
+    fn take(&self, report: &Report, now: Timestamp) {
+        for load in &report.revisions {
+            let key = Key::new(&load.namespace, &load.revision);
+            let mut deciders = self.deciders.lock();
+            if !deciders.contains_key(&key) {
+                let found = self.autoscalers.at(&key).filter(|it| is_ours(it));
+                let (Some(autoscaler), true) = (&found, load.concurrency > 0.0) else {
+                    if found.is_none() {
+                        self.counts.dropped.inc();
+                    }
+                    continue;
+                };
+                let policy: Policy = policy(autoscaler, &self.config.borrow());
+                let private = objects::private_name(&key.name);
+                let pods = self.slices.labelled(&key.namespace, objects::SERVICE_NAME, &private);
+                let decider = Decider::new(policy, objects::ready_pods(&pods), now);
+                deciders.insert(key.clone(), decider);
+                if deciders.len() == 1 {
+                    self.more.notify_one();
+                }
+            }
+            let decider = deciders.get_mut(&key).expect("it was there or was put there");
+            if decider.record(load, now) && decider.decide(now) {
+                self.counts.decisions.inc();
+                self.queue.add(key);
+            }
+        }
+    }
+
+    /// Decides for all revisions that have pods or load.
+    fn decide_all(&self) {
+        let now = self.cluster.now();
+        let keys: Vec<Key> = self.deciders.lock().keys().cloned().collect();
+        for batch in keys.chunks(BATCH) {
+            let mut deciders = self.deciders.lock();
+            for key in batch {
+                if deciders.get_mut(key).is_some_and(|it| it.decide(now)) {
+                    self.counts.decisions.inc();
+                    self.queue.add(key.clone());
+                }
+            }
+        }
+    }
+}
+
+async fn collect(shared: Arc<Shared>, mut receiver: mpsc::Receiver<Report>) {
+    // Reports of revisions that are not known yet would be lost; they wait in the channel.
+    shared.autoscalers.synced().await;
+    while let Some(report) = receiver.recv().await {
+        shared.take(&report, shared.cluster.now());
+    }
+}
+
+/// Decides every two seconds while there is something to decide; sleeps otherwise.
+async fn tick(shared: Arc<Shared>) {
+    loop {
+        shared.more.notified().await;
+        let mut next = Instant::now();
+        while !shared.deciders.lock().is_empty() {
+            next += TICK;
+            tokio::time::sleep_until(next).await;
+            let began = Instant::now();
+            shared.decide_all();
+            shared.counts.tick.observe(began.elapsed().as_secs_f64());
+        }
+    }
+}
+
+/// Plans everything anew when the configuration changes.
+async fn follow(shared: Arc<Shared>, mut config: watch::Receiver<Arc<config::Config>>) {
+    while config.changed().await.is_ok() {
+        for autoscaler in shared.autoscalers.all() {
+            shared.queue.add(Key::of(&*autoscaler));
+        }
+    }
+}
+
+/// Whether the PodAutoscaler is of our class; one without a class is.
+fn is_ours(autoscaler: &PodAutoscaler) -> bool {
+    let class = autoscaler.annotations().get(keys::autoscaling::CLASS);
+    class.is_none_or(|class| class == keys::autoscaling::KPA_CLASS)
+}
+
+/// The key of the PodAutoscaler above an object that carries its ServerlessService's name.
+fn parent<K: ResourceExt>(object: &K) -> Option<Key> {
+    let name = object.labels().get(keys::networking::SERVERLESS_SERVICE)?;
+    Some(Key::new(object.namespace().as_deref().unwrap_or_default(), name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, convert::Infallible};
+
+    use api::load::RevisionLoad;
+    use kube::client::Body;
+    use runtime::{clock::Clock, plan::merge_patch};
+    use serde_json::{Value, json};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    /// A Kubernetes API of a few verbs: objects by path. Caches learn of writes from their answers.
+    #[derive(Clone, Default)]
+    struct Api {
+        objects: Arc<Mutex<BTreeMap<String, Value>>>,
+        writes: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Api {
+        async fn answer(self, request: http::Request<Body>) -> http::Response<Body> {
+            let (head, body) = request.into_parts();
+            let path = head.uri.path().to_owned();
+            if head.uri.query().is_some_and(|it| it.contains("watch=")) {
+                std::future::pending::<()>().await;
+            }
+            let body: Value =
+                serde_json::from_slice(&body.collect_bytes().await.unwrap()).unwrap_or_default();
+            let value = match head.method.as_str() {
+                "GET" => json!({"kind": "List", "apiVersion": "v1", "items": [],
+                    "metadata": {"resourceVersion": "1"}}),
+                "POST" => {
+                    let name = body["metadata"]["name"].as_str().unwrap().to_owned();
+                    self.put(&format!("{path}/{name}"), body)
+                }
+                "PATCH" => {
+                    let path = path.trim_end_matches("/status");
+                    let old = self.objects.lock().get(path).cloned().unwrap_or_default();
+                    let mut new = old.clone();
+                    merge(&mut new, &body);
+                    if merge_patch(&old, &new).is_none() { old } else { self.put(path, new) }
+                }
+                method => panic!("{method} {path}"),
+            };
+            if head.method != "GET" {
+                let name = path.rsplit_once("/namespaces/ns/").map_or("", |(_, rest)| rest);
+                self.writes.lock().push(format!("{} {name}", head.method));
+            }
+            http::Response::new(Body::from(value.to_string().into_bytes()))
+        }
+
+        fn put(&self, path: &str, mut object: Value) -> Value {
+            let version = self.writes.lock().len() + 100;
+            let meta = &mut object["metadata"];
+            meta["resourceVersion"] = json!((version * 10).to_string());
+            if meta["uid"].is_null() {
+                meta["uid"] = json!(format!("uid-of-{path}"));
+                meta["generation"] = json!(1);
+            }
+            self.objects.lock().insert(path.to_owned(), object.clone());
+            object
+        }
+    }
+
+    fn merge(value: &mut Value, patch: &Value) {
+        let Value::Object(patch) = patch else {
+            *value = patch.clone();
+            return;
+        };
+        if !value.is_object() {
+            *value = json!({});
+        }
+        for (key, change) in patch {
+            if change.is_null() {
+                value.as_object_mut().unwrap().remove(key);
+            } else {
+                merge(value.as_object_mut().unwrap().entry(key).or_insert(Value::Null), change);
+            }
+        }
+    }
+
+    struct Platform {
+        api: Api,
+        cluster: Cluster,
+        autoscaler: Autoscaler,
+        version: u64,
+    }
+
+    const PREFIX: &str =
+        "/apis/autoscaling.internal.knative.dev/v1alpha1/namespaces/ns/podautoscalers";
+
+    impl Platform {
+        /// An autoscaler and one revision, `hello-00001`, with these annotations and replicas.
+        async fn start(annotations: &[(&str, &str)], replicas: i32, ready: &[u8]) -> Platform {
+            Platform::start_with(Path::Here, annotations, replicas, ready).await
+        }
+
+        async fn start_with(
+            path: Path,
+            annotations: &[(&str, &str)],
+            replicas: i32,
+            ready: &[u8],
+        ) -> Platform {
+            let api = Api::default();
+            let service = api.clone();
+            let client = kube::Client::new(
+                tower::service_fn(move |request| {
+                    let api = service.clone();
+                    async move { Ok::<_, Infallible>(api.answer(request).await) }
+                }),
+                "default",
+            );
+            let date = "2026-11-21T08:00:00Z".parse().unwrap();
+            let cluster = Cluster::new(client, Clock::start_at(date), CancellationToken::new());
+            let (sender, config) = watch::channel(Arc::default());
+            // Lives as long as the test.
+            std::mem::forget(sender);
+            let autoscaler = Autoscaler::start(
+                &cluster,
+                config,
+                &Recorder::start(&cluster, "test"),
+                &Metrics::default(),
+                Settings { system_namespace: "knative-serving".to_owned(), path },
+            );
+            let mut platform = Platform { api, cluster, autoscaler, version: 1_000_000 };
+            cluster_synced(&platform.cluster).await;
+            platform.activators(&[9]);
+            platform.target(replicas);
+            platform.pods(ready);
+            platform.revision(annotations);
+            platform.settle().await;
+            platform
+        }
+
+        fn revision(&mut self, annotations: &[(&str, &str)]) {
+            let annotations: BTreeMap<String, &str> = annotations
+                .iter()
+                .map(|(name, value)| (format!("autoscaling.knative.dev/{name}"), *value))
+                .collect();
+            let object = self.api.put(&format!("{PREFIX}/hello-00001"), json!({
+                "apiVersion": "autoscaling.internal.knative.dev/v1alpha1", "kind": "PodAutoscaler",
+                "metadata": {"name": "hello-00001", "namespace": "ns", "annotations": annotations},
+                "spec": {"protocolType": "http1", "reachability": "Reachable", "scaleTargetRef":
+                    {"apiVersion": "apps/v1", "kind": "Deployment", "name": "hello-00001-deployment"}},
+            }));
+            self.cluster.wrote(serde_json::from_value::<PodAutoscaler>(object).unwrap());
+        }
+
+        fn target(&mut self, replicas: i32) {
+            let path = "/apis/apps/v1/namespaces/ns/deployments/hello-00001-deployment";
+            let labels = json!({"serving.knative.dev/revisionUID": "u"});
+            let object = self.api.put(path, json!({
+                "apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": {"name": "hello-00001-deployment", "namespace": "ns", "ownerReferences":
+                    [{"apiVersion": "serving.knative.dev/v1", "kind": "Revision",
+                      "name": "hello-00001", "uid": "r", "controller": true}]},
+                "spec": {"replicas": replicas, "selector": {"matchLabels": labels},
+                    "template": {"metadata": {"labels": labels}}},
+            }));
+            self.cluster.wrote(serde_json::from_value::<Deployment>(object).unwrap());
+        }
+
+        /// Sets the ready pods, by the last byte of their addresses.
+        fn pods(&mut self, ready: &[u8]) {
+            self.version += 1;
+            let endpoints: Vec<Value> = ready
+                .iter()
+                .map(|byte| json!({"addresses": [format!("10.0.0.{byte}")], "conditions": {"ready": true}}))
+                .collect();
+            let slice = json!({
+                "metadata": {"name": "hello-00001-private-x", "namespace": "ns", "uid": "s",
+                    "resourceVersion": self.version.to_string(), "labels": {
+                        "kubernetes.io/service-name": "hello-00001-private",
+                        "networking.internal.knative.dev/serverlessservice": "hello-00001"}},
+                "addressType": "IPv4", "endpoints": endpoints,
+                "ports": [{"name": "http", "port": 8012, "protocol": "TCP"},
+                    {"name": "http-autometric", "port": 9090, "protocol": "TCP"}],
+            });
+            self.cluster.wrote(serde_json::from_value::<EndpointSlice>(slice).unwrap());
+        }
+
+        fn activators(&mut self, bytes: &[u8]) {
+            self.version += 1;
+            let addresses: Vec<Value> =
+                bytes.iter().map(|byte| json!({"ip": format!("10.1.0.{byte}")})).collect();
+            let endpoints = json!({
+                "metadata": {"name": "activator-service", "namespace": "knative-serving", "uid": "a",
+                    "resourceVersion": self.version.to_string()},
+                "subsets": [{"addresses": addresses, "ports": [
+                    {"name": "http", "port": 8012}, {"name": "http2", "port": 8013}]}],
+            });
+            self.cluster.wrote(serde_json::from_value::<Endpoints>(endpoints).unwrap());
+        }
+
+        fn report(&self, concurrency: f64) {
+            self.autoscaler.reports().send(Report {
+                reporter: "activator".to_owned(),
+                revisions: vec![RevisionLoad {
+                    namespace: "ns".to_owned(),
+                    revision: "hello-00001".to_owned(),
+                    concurrency,
+                    requests: concurrency,
+                    ..RevisionLoad::default()
+                }],
+            });
+        }
+
+        /// Lets everything that can run do so.
+        async fn settle(&self) {
+            self.pass(1).await;
+        }
+
+        async fn pass(&self, milliseconds: u64) {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        }
+
+        fn object(&self, path: &str) -> Value {
+            self.api.objects.lock().get(path).cloned().unwrap_or_default()
+        }
+
+        fn replicas(&self) -> i64 {
+            let path = "/apis/apps/v1/namespaces/ns/deployments/hello-00001-deployment";
+            self.object(path)["spec"]["replicas"].as_i64().unwrap()
+        }
+
+        /// The condition `Active`: status and reason.
+        fn active(&self) -> String {
+            let object = self.object(&format!("{PREFIX}/hello-00001"));
+            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let active = conditions.into_iter().find(|it| it["type"] == "Active").unwrap();
+            let word = |name: &str| active[name].as_str().unwrap_or_default().to_owned();
+            format!("{} {}", word("status"), word("reason")).trim_end().to_owned()
+        }
+
+        fn serverless(&self) -> Value {
+            self.object(
+                "/apis/networking.internal.knative.dev/v1alpha1/namespaces/ns/serverlessservices/hello-00001",
+            )
+        }
+
+        /// The addresses behind the public Service.
+        fn public(&self) -> Vec<String> {
+            let endpoints = self.object("/api/v1/namespaces/ns/endpoints/hello-00001");
+            let addresses = endpoints["subsets"][0]["addresses"].as_array().cloned();
+            addresses
+                .into_iter()
+                .flatten()
+                .map(|it| it["ip"].as_str().unwrap().to_owned())
+                .collect()
+        }
+    }
+
+    async fn cluster_synced(cluster: &Cluster) {
+        cluster.cache::<PodAutoscaler>().synced().await;
+        cluster.cache::<Deployment>().synced().await;
+        cluster.cache::<ServerlessService>().synced().await;
+        cluster.cache::<Service>().synced().await;
+        cluster.cache::<Endpoints>().synced().await;
+        cluster.cache::<EndpointSlice>().synced().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn makes_what_a_new_revision_needs_and_settles() {
+        let mut platform = Platform::start(&[("metric", "concurrency")], 1, &[]).await;
+        assert_eq!(platform.active(), "Unknown Queued");
+        assert_eq!(platform.public(), ["10.1.0.9"]);
+        platform.pods(&[1]);
+        platform.settle().await;
+        assert_eq!(platform.active(), "True");
+        let serverless = platform.serverless();
+        assert_eq!(
+            serverless["spec"],
+            json!({"mode": "Proxy", "numActivators": 4,
+            "objectRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "hello-00001-deployment"},
+            "protocolType": "http1"})
+        );
+        assert_eq!(serverless["metadata"]["annotations"], Value::Null);
+        let private = platform.object("/api/v1/namespaces/ns/services/hello-00001-private");
+        assert_eq!(private["spec"]["selector"], json!({"serving.knative.dev/revisionUID": "u"}));
+        let status = &platform.object(&format!("{PREFIX}/hello-00001"))["status"];
+        assert_eq!(status["desiredScale"], -1);
+        assert_eq!(status["metricsServiceName"], "hello-00001-private");
+        let writes = platform.api.writes.lock().len();
+        platform.pass(5000).await;
+        assert_eq!(platform.api.writes.lock().len(), writes, "a settled revision costs no write");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn goes_to_zero_and_comes_back_at_once() {
+        let mut platform = Platform::start(&[], 1, &[1]).await;
+        platform.pass(58_000).await;
+        assert_eq!((platform.replicas(), platform.active().as_str()), (1, "True"));
+        platform.pass(6000).await;
+        assert_eq!((platform.replicas(), platform.active().as_str()), (0, "False NoTraffic"));
+        platform.pods(&[]);
+        platform.pass(3000).await;
+        assert_eq!(platform.autoscaler.active(), 0, "a revision at zero costs nothing");
+        let writes = platform.api.writes.lock().len();
+
+        platform.report(1.0);
+        platform.settle().await;
+        assert_eq!((platform.replicas(), platform.active().as_str()), (1, "Unknown Queued"));
+        let written = platform.api.writes.lock()[writes].clone();
+        assert_eq!(written, "PATCH deployments/hello-00001-deployment", "nothing comes before it");
+        platform.pods(&[2]);
+        platform.settle().await;
+        assert_eq!(platform.active(), "True");
+        let words: Vec<String> = platform
+            .autoscaler
+            .explain("ns", "hello-00001")
+            .iter()
+            .map(|it| it.to_string())
+            .collect();
+        assert!(words.last().unwrap().contains("asks for 1"), "{words:#?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_leads_to_panic_and_the_activator_leaves_when_pods_can_take_it() {
+        let mut platform =
+            Platform::start(&[("target", "10"), ("target-burst-capacity", "20")], 0, &[]).await;
+        platform.report(1.0);
+        platform.settle().await;
+        platform.pods(&[1]);
+        platform.pass(1000).await;
+        platform.report(50.0);
+        platform.pass(2000).await;
+        assert_eq!(platform.replicas(), 4, "25.5 in flight on average, at 7 a pod");
+        assert_eq!(platform.serverless()["spec"]["mode"], "Proxy");
+        platform.pods(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        platform.pass(2000).await;
+        assert_eq!(platform.serverless()["spec"]["mode"], "Serve");
+        assert_eq!(platform.public().len(), 8);
+        platform.pods(&[]);
+        platform.settle().await;
+        assert_eq!(platform.public(), ["10.1.0.9"], "without pods there is only the activator");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_pods_stay_over_a_restart() {
+        let platform = Platform::start(&[], 5, &[1, 2, 3, 4, 5]).await;
+        platform.pass(30_000).await;
+        assert_eq!(platform.replicas(), 5);
+        platform.pass(40_000).await;
+        assert!(platform.replicas() < 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stays_within_the_bounds_of_its_annotations() {
+        let platform = Platform::start(&[("min-scale", "2"), ("max-scale", "3")], 1, &[1]).await;
+        platform.report(1000.0);
+        platform.settle().await;
+        assert_eq!(platform.replicas(), 3);
+        platform.pass(200_000).await;
+        assert_eq!(platform.replicas(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_pod_waits_until_a_request_reaches_the_activator() {
+        let proven = Arc::new(Mutex::new(false));
+        let answer = proven.clone();
+        let prove: Prove = Arc::new(move |key, port| {
+            assert_eq!((key.to_string().as_str(), port), ("ns/hello-00001", 80));
+            let answer = *answer.lock();
+            Box::pin(async move { answer })
+        });
+        let platform = Platform::start_with(Path::Probed(prove), &[], 1, &[1]).await;
+        platform.pass(120_000).await;
+        assert_eq!((platform.replicas(), platform.active().as_str()), (1, "False NoTraffic"));
+        *proven.lock() = true;
+        platform.pass(3000).await;
+        assert_eq!(platform.replicas(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_classes_are_left_alone() {
+        let platform = Platform::start(&[("class", "hpa.autoscaling.knative.dev")], 1, &[1]).await;
+        platform.report(100.0);
+        platform.pass(10_000).await;
+        assert!(platform.api.writes.lock().is_empty());
+        assert_eq!(platform.autoscaler.active(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_that_is_somebody_elses_is_not_taken() {
+        let mut platform = Platform::start(&[], 1, &[1]).await;
+        platform.version += 1;
+        let service = json!({"metadata": {"name": "hello-00001", "namespace": "ns", "uid": "other",
+            "resourceVersion": platform.version.to_string(), "labels":
+                {"networking.internal.knative.dev/serverlessservice": "hello-00001"}}, "spec": {}});
+        let before = platform.api.writes.lock().len();
+        platform.cluster.wrote(serde_json::from_value::<Service>(service).unwrap());
+        platform.pods(&[1, 2]);
+        platform.settle().await;
+        let status = &platform.serverless()["status"];
+        let ready =
+            status["conditions"].as_array().unwrap().iter().find(|it| it["type"] == "Ready");
+        assert_eq!(
+            ready.unwrap()["message"],
+            "Resource hello-00001 of type Service is not owned by SKS"
+        );
+        let writes = platform.api.writes.lock()[before..].to_vec();
+        assert!(!writes.iter().any(|it| it == "PATCH services/hello-00001"), "{writes:?}");
+    }
+}
