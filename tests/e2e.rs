@@ -1,1 +1,16 @@
 //! The platform as people use it: a real `weft up`, the real kubectl, requests through the gateway.
+
+#[path = "e2e/bad_input.rs"]
+mod bad_input;
+#[path = "e2e/hello.rs"]
+mod hello;
+#[path = "e2e/kubectl.rs"]
+mod kubectl;
+#[path = "e2e/load.rs"]
+mod load;
+#[path = "e2e/pods.rs"]
+mod pods;
+#[path = "e2e/restart.rs"]
+mod restart;
+#[path = "e2e/several.rs"]
+mod several;

@@ -32,12 +32,7 @@ const STOP: Duration = Duration::from_secs(60);
 const AT_ONCE: u32 = 2;
 
 /// Windows as short as Knative allows, so that tests see pods go.
-pub const SHORT_WINDOWS: &str = "
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: config-autoscaler, namespace: knative-serving}
-data: {stable-window: 6s, scale-to-zero-grace-period: 6s}
-";
+const SHORT_WINDOWS: &str = r#"{"data":{"stable-window":"6s","scale-to-zero-grace-period":"6s"}}"#;
 
 /// What `weft up` notes of itself in the data directory.
 #[derive(Clone, Debug, Deserialize)]
@@ -52,8 +47,6 @@ pub struct Running {
 pub struct Settings {
     /// More arguments of `weft up`.
     pub arguments: Vec<String>,
-    /// Applied once the API is ready.
-    pub manifests: Vec<String>,
 }
 
 /// A running platform.
@@ -64,45 +57,48 @@ pub struct Platform {
     settings: Settings,
     child: Option<Child>,
     running: Running,
-    _turn: File,
+    _turn: Option<File>,
 }
 
 impl Platform {
-    /// Starts a platform with short windows.
+    /// Starts a platform as most tests want it.
     pub async fn start() -> Platform {
-        let manifests = vec![SHORT_WINDOWS.to_owned()];
-        Platform::start_with(Settings { manifests, ..Settings::default() }).await
+        Platform::start_with(Settings::default()).await
     }
 
-    /// Starts a platform and waits until it is ready.
+    /// Starts a platform that shares the turn of the test with others.
+    pub async fn start_beside() -> Platform {
+        Platform::begin(Settings::default(), None).await
+    }
+
+    /// Starts a platform with short windows, and waits until it is ready.
     pub async fn start_with(settings: Settings) -> Platform {
+        let turn = tokio::task::spawn_blocking(turn).await;
+        Platform::begin(settings, Some(turn.expect("waiting for a turn does not panic"))).await
+    }
+
+    async fn begin(settings: Settings, turn: Option<File>) -> Platform {
         let home = new_home();
-        let turn =
-            tokio::task::spawn_blocking(turn).await.expect("waiting for a turn does not panic");
         let weft = parts::weft();
         let kubectl = Version::ALL.map(|version| Kubectl {
             program: version.path(),
             kubeconfig: home.join("data/kubeconfig"),
             home: home.clone(),
         });
-        for (at, manifest) in settings.manifests.iter().enumerate() {
-            fs::write(home.join(format!("apply-{at}.yaml")), manifest)
-                .expect("home can be written");
-        }
         let nothing: SocketAddr = ([127, 0, 0, 1], 0).into();
         let running = Running { pid: 0, api_addr: nothing, http_addr: nothing };
         let mut platform =
             Platform { home, weft, kubectl, settings, child: None, running, _turn: turn };
         platform.up().await;
+        let patch =
+            ["patch", "configmap", "config-autoscaler", "-n", "knative-serving", "--type", "merge"];
+        platform.kubectl().run_words(&[&patch[..], &["-p", SHORT_WINDOWS]].concat(), "").await.ok();
         platform
     }
 
     /// Starts the process, again after [`Platform::kill`] or [`Platform::stop`].
     pub async fn up(&mut self) {
         let mut up = self.weft(&["up", "--api-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]);
-        for at in 0..self.settings.manifests.len() {
-            up.arg("--apply").arg(self.home.join(format!("apply-{at}.yaml")));
-        }
         let log = File::options()
             .create(true)
             .append(true)

@@ -1,0 +1,227 @@
+//! Wrong manifests, broken containers, unusable places and malformed requests: a clear answer, and nothing lost.
+
+use std::{fs, net::TcpListener, time::Duration};
+
+use anyhow::bail;
+use tests::{eventually::eventually, http, kubectl::Version, platform::Platform};
+
+/// A Service whose container and annotations are as given.
+fn service(name: &str, annotations: &str, container: &str, rest: &str) -> String {
+    format!(
+        "
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata: {{name: {name}}}
+spec:
+  template:
+    metadata: {{annotations: {{{annotations}}}}}
+    spec:
+      containers:
+      - {{{container}}}{rest}
+"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_manifests_are_refused_in_the_words_of_knative() {
+    let platform = Platform::start().await;
+    let image = "image: weft.dev/samples/hello";
+    let cases = [
+        (
+            service("a", "", "image: ''", ""),
+            "validation failed: missing field(s): spec.template.spec.containers[0].image",
+        ),
+        (
+            service("a", "autoscaling.knative.dev/min-scale: '-1'", image, ""),
+            "expected 0 <= -1 <= 2147483647: spec.template.metadata.annotations.autoscaling.knative.dev/min-scale",
+        ),
+        (
+            service(
+                "a",
+                "autoscaling.knative.dev/class: ''",
+                &format!("{image}, ports: [{{containerPort: 70000}}]"),
+                "",
+            ),
+            "expected 1 <= 70000 <= 65535: spec.template.spec.containers[0].ports[0].containerPort",
+        ),
+        (
+            service("a", "", image, "\n  traffic: [{latestRevision: true, percent: 90}]"),
+            "validation failed: Traffic targets sum to 90, want 100: spec.traffic",
+        ),
+        (service("A_b", "", image, ""), "metadata.name"),
+        (
+            service("a", "", &format!("{image}, lifecycle: {{}}"), ""),
+            "must not set the field(s): spec.template.spec.containers[0].lifecycle",
+        ),
+    ];
+    for (manifest, wanted) in &cases {
+        let error = platform.kubectl().run_with("create -f -", manifest).await.err();
+        assert!(
+            error.contains(wanted),
+            "{manifest}\nis refused with\n{error}\ninstead of\n{wanted}"
+        );
+    }
+    let unknown = service("a", "", &format!("{image}, imagee: x"), "");
+    for version in Version::ALL {
+        let error = platform.kubectl_of(version).run_with("create -f -", &unknown).await.err();
+        assert!(error.contains("imagee"), "{version:?}: {error}");
+    }
+    assert_eq!(platform.kubectl().run("get ksvc -o name").await.ok(), "", "nothing was stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revision_says_why_it_is_not_ready() {
+    let arguments = ["--image", "dev.local/sh=/bin/sh"].map(str::to_owned).to_vec();
+    let platform = Platform::start_with(tests::platform::Settings { arguments }).await;
+    let cases = [
+        (
+            "unknown",
+            service("unknown", "", "image: dev.local/never", ""),
+            "ContainerMissing",
+            "weft image add",
+        ),
+        (
+            "exits",
+            service("exits", "", "image: dev.local/sh, args: [-c, 'echo boom >&2; exit 7']", ""),
+            "ExitCode7",
+            "boom",
+        ),
+    ];
+    for (_, manifest, ..) in &cases {
+        platform.apply(manifest).await;
+    }
+    for (name, _, reason, message) in cases {
+        eventually(Duration::from_secs(90), &format!("{name} says why"), || async {
+            let revision = platform.object(&format!("revision {name}-00001")).await?;
+            let conditions =
+                revision["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let ready = conditions.iter().find(|it| it["type"] == "Ready");
+            let text = |key: &str| ready.and_then(|it| it[key].as_str()).unwrap_or_default();
+            if text("status") != "False"
+                || text("reason") != reason
+                || !text("message").contains(message)
+            {
+                bail!("{conditions:?}");
+            }
+            Ok(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_cannot_be_says_what_to_do() {
+    let platform = Platform::start().await;
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = format!("--api-addr=127.0.0.1:{}", taken.local_addr().unwrap().port());
+    let other = platform.home().join("other");
+    let file = platform.home().join("file");
+    fs::write(&file, "").unwrap();
+    let broken = platform.home().join("broken");
+    fs::create_dir_all(broken.join("store")).unwrap();
+    for name in ["log", "snapshot", "objects"] {
+        fs::write(broken.join("store").join(name), "no store at all\n".repeat(64)).unwrap();
+    }
+    let free = ["--api-addr=127.0.0.1:0", "--http-addr=127.0.0.1:0"];
+    let cases = [
+        ("the data directory of another", platform.data_dir(), free, "data"),
+        ("a port in use", other.clone(), [&port, free[1]], "--api-addr"),
+        ("a file for a directory", file, free, "--data-dir"),
+    ];
+    for (what, dir, arguments, wanted) in cases {
+        let mut command = platform.weft(&["up"]);
+        // The last of two values counts for no option: make a command of its own.
+        let program = command.get_program().to_owned();
+        command = std::process::Command::new(program);
+        command.arg("up").args(arguments).arg("--data-dir").arg(&dir).env("HOME", platform.home());
+        let output = command.output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{what}: it starts");
+        assert!(error.contains(wanted), "{what}: {error}");
+        assert!(!error.contains("panicked"), "{what}: {error}");
+        assert!(error.lines().count() <= 2, "{what} takes one sentence: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_wants_its_token() {
+    let platform = Platform::start().await;
+    let server = format!("--server=https://{}", platform.running().api_addr);
+    for token in ["", "--token=wrong"] {
+        let mut words = vec![
+            "--kubeconfig=/dev/null",
+            "--insecure-skip-tls-verify",
+            &server,
+            "get",
+            "--raw",
+            "/api/v1/pods",
+        ];
+        if token.is_empty() {
+            words.push("--username=");
+        } else {
+            words.push(token);
+        }
+        let error = platform.kubectl().run_words(&words, "").await.err();
+        let is_refused = error.contains("Unauthorized")
+            || error.contains("must be logged in")
+            || error.contains("provide credentials")
+            || error.contains("Forbidden");
+        assert!(is_refused, "{token}: {error}");
+    }
+    assert!(platform.running().api_addr.ip().is_loopback());
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::metadata(platform.data_dir().join("kubeconfig")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "nobody else may read the token");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_requests_reach_nobody() {
+    let platform = Platform::start().await;
+    platform.apply_sample("hello.yaml").await;
+    platform.ready("hello").await;
+    let host = platform.host("hello").await;
+    let long = "x".repeat(1 << 20);
+    let cases = [
+        (
+            "two lengths",
+            format!(
+                "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabcde"
+            ),
+        ),
+        (
+            "length and chunks",
+            format!(
+                "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 3\r\nTransfer-Encoding: chunked, x\r\n\r\n0\r\n\r\n"
+            ),
+        ),
+        (
+            "a bad chunk",
+            format!(
+                "POST / HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n"
+            ),
+        ),
+        ("two hosts", format!("GET / HTTP/1.1\r\nHost: {host}\r\nHost: other\r\n\r\n")),
+        ("no host", "GET / HTTP/1.1\r\n\r\n".to_owned()),
+        ("an unknown host", "GET / HTTP/1.1\r\nHost: nobody.example\r\n\r\n".to_owned()),
+        (
+            "a space before the colon",
+            format!("GET / HTTP/1.1\r\nHost: {host}\r\nA : b\r\nConnection: close\r\n\r\n"),
+        ),
+        (
+            "a folded line",
+            format!("GET / HTTP/1.1\r\nHost: {host}\r\nA: b\r\n c\r\nConnection: close\r\n\r\n"),
+        ),
+        ("a long header", format!("GET / HTTP/1.1\r\nHost: {host}\r\nA: {long}\r\n\r\n")),
+        ("no HTTP", "\u{16}\u{3}\u{1}hello".to_owned()),
+    ];
+    for (what, bytes) in cases {
+        let answer = http::raw(platform.gateway(), bytes.as_bytes(), Duration::from_secs(3)).await;
+        // A closed connection is an answer too.
+        let answer = answer.unwrap_or_default();
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let is_refused =
+            text.is_empty() || text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.0 4");
+        assert!(is_refused, "{what}: {text}");
+    }
+    platform.get(&host, "/").await.unwrap().ok().unwrap();
+}

@@ -1,0 +1,93 @@
+//! One Service from its manifest to its answer, to zero and back.
+
+use std::time::Duration;
+
+use tests::{eventually::eventually, kubectl::Version, platform::Platform};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serves_goes_to_zero_and_comes_back() {
+    let platform = Platform::start().await;
+    platform.apply_sample("hello.yaml").await;
+    platform.ready("hello").await;
+    let host = platform.host("hello").await;
+    let reply = platform.get(&host, "/").await.unwrap();
+    assert_eq!(reply.ok().unwrap().trim(), "Hello World!");
+
+    let mut watch = platform
+        .kubectl()
+        .command(&["get", "pods", "-w", "--no-headers", "-l", "serving.knative.dev/service=hello"])
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut wait_for = async |wanted: &str| {
+        let seen = async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                if line.contains(wanted) {
+                    return line;
+                }
+            }
+            panic!("the watch ended before {wanted}");
+        };
+        let seen = tokio::time::timeout(Duration::from_secs(60), seen).await;
+        seen.unwrap_or_else(|_| panic!("the watch does not show {wanted}"))
+    };
+    wait_for("Running").await;
+    wait_for("Terminating").await;
+    platform.at_zero("hello").await;
+
+    let reply = platform.get(&host, "/").await.unwrap();
+    assert_eq!(
+        reply.ok().unwrap().trim(),
+        "Hello World!",
+        "the first request at zero waits for its pod"
+    );
+    let line = wait_for("Running").await;
+    assert!(line.starts_with("hello-00001-deployment-"), "{line}");
+    watch.kill().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prints_the_columns_of_knative() {
+    let platform = Platform::start().await;
+    platform.apply_sample("hello.yaml").await;
+    platform.ready("hello").await;
+    let wanted = [
+        ("ksvc", "NAME URL LATESTCREATED LATESTREADY READY REASON"),
+        ("configuration", "NAME LATESTCREATED LATESTREADY READY REASON"),
+        ("revision", "NAME CONFIG NAME GENERATION READY REASON ACTUAL REPLICAS DESIRED REPLICAS"),
+        ("route", "NAME URL READY REASON"),
+        ("kpa", "NAME DESIREDSCALE ACTUALSCALE READY REASON"),
+        ("king", "NAME READY REASON"),
+        ("deploy", "NAME READY UP-TO-DATE AVAILABLE AGE"),
+        ("pods", "NAME READY STATUS RESTARTS AGE"),
+    ];
+    for version in Version::ALL {
+        let kubectl = platform.kubectl_of(version);
+        for (kind, header) in wanted {
+            let table = kubectl.run(&format!("get {kind}")).await.ok();
+            let found: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+            assert_eq!(found.join(" "), header, "{kind} with {version:?}");
+        }
+        let table = kubectl.run("get ksvc,revision,route,configuration,kpa,king,deploy").await.ok();
+        assert!(table.contains("service.serving.knative.dev/hello"), "{table}");
+    }
+    let row = platform.kubectl().run("get ksvc hello --no-headers").await.ok();
+    let row: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(row[0], "hello");
+    assert_eq!(row[2..], ["hello-00001", "hello-00001", "True"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_goes_takes_everything_with_it() {
+    let platform = Platform::start().await;
+    platform.apply_sample("hello.yaml").await;
+    platform.ready("hello").await;
+    platform.kubectl().run("delete ksvc hello").await.ok();
+    let kinds = "ksvc,configuration,revision,route,kpa,king,sks,deploy,rs,pods";
+    eventually(Duration::from_secs(60), "nothing is left", || async {
+        let left = platform.kubectl().run(&format!("get {kinds} -o name")).await.result()?;
+        if left.trim().is_empty() { Ok(()) } else { Err(left) }
+    })
+    .await;
+}

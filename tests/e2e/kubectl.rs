@@ -1,0 +1,257 @@
+//! Every command of kubectl that people use, with the oldest and the newest version.
+
+use std::time::Duration;
+
+use tests::{
+    eventually::eventually,
+    kubectl::{Kubectl, Version},
+    platform::{Platform, Settings},
+};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+const CONFIG: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, labels: {app: demo}}
+data: {colour: blue}
+";
+
+const DEPLOYMENT: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: demo}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: demo}}
+  template:
+    metadata: {labels: {app: demo}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {name: main, image: dev.local/sh, args: [-c, 'echo main speaks; sleep 1000']}
+      - {name: side, image: dev.local/sh, args: [-c, 'echo side speaks; sleep 1000']}
+";
+
+/// A platform on which the image `dev.local/sh` is the shell.
+pub async fn with_shell() -> Platform {
+    let arguments = ["--image", "dev.local/sh=/bin/sh"].map(str::to_owned).to_vec();
+    Platform::start_with(Settings { arguments }).await
+}
+
+/// Runs each line of `lines` and looks for the text after ` => ` in what it prints.
+async fn check(kubectl: &Kubectl, lines: &str) {
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (command, wanted) = line.split_once(" => ").expect("a command and what it prints");
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let printed = kubectl.run_words(&words, "").await.ok();
+        let flat = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(flat.contains(wanted), "`kubectl {command}` prints\n{printed}\nwithout {wanted}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_are_made_read_changed_and_deleted() {
+    let platform = with_shell().await;
+    for version in Version::ALL {
+        let kubectl = platform.kubectl_of(version);
+        assert!(
+            kubectl
+                .run_with("apply -f -", CONFIG)
+                .await
+                .ok()
+                .contains("configmap/settings created")
+        );
+        assert!(kubectl.run_with("apply -f -", CONFIG).await.ok().contains("unchanged"));
+        let red = CONFIG.replace("blue", "red");
+        let diff = kubectl.run_with("diff -f -", &red).await;
+        assert_eq!(diff.code, Some(1), "{}", diff.stderr);
+        assert!(diff.stdout.contains("+  colour: red"), "{}", diff.stdout);
+        assert!(
+            kubectl
+                .run_with("apply --dry-run=server -f -", &red)
+                .await
+                .ok()
+                .contains("(server dry run)")
+        );
+        check(kubectl, "get configmap settings -o jsonpath={.data.colour} => blue").await;
+        assert!(kubectl.run_with("apply -f -", &red).await.ok().contains("configured"));
+        let other = "apply --server-side --field-manager=other -f -";
+        let conflict = kubectl.run_with(other, CONFIG).await.err();
+        assert!(conflict.contains("conflict"), "{conflict}");
+        let forced = kubectl.run_with(&format!("{other} --force-conflicts"), CONFIG).await.ok();
+        assert!(forced.contains("serverside-applied"), "{forced}");
+
+        check(
+            kubectl,
+            "
+            create configmap made --from-literal=a=b => configmap/made created
+            create secret generic made --from-literal=a=b => secret/made created
+            create serviceaccount made => serviceaccount/made created
+            get configmap settings -o yaml => colour: blue
+            get configmap settings -o json => \"colour\": \"blue\"
+            get configmap settings -o name => configmap/settings
+            get configmap settings -o wide => NAME DATA AGE
+            get configmap -o custom-columns=N:.metadata.name,C:.data.colour => settings blue
+            get configmap -A => kube-system
+            get configmap -l app=demo -o name => configmap/settings
+            get configmap --field-selector=metadata.name=made -o name => configmap/made
+            describe configmap settings => colour: ---- blue
+            patch configmap settings -p {\"data\":{\"colour\":\"green\"}} => patched
+            patch configmap settings --type merge -p {\"data\":{\"size\":\"1\"}} => patched
+            patch configmap settings --type json -p [{\"op\":\"remove\",\"path\":\"/data/size\"}] => patched
+            get configmap settings -o jsonpath={.data} => {\"colour\":\"green\"}
+            label configmap settings tier=front => labeled
+            label configmap settings tier=back --overwrite => labeled
+            get configmap -l tier=back -o name => configmap/settings
+            annotate configmap settings note=here => annotated
+            get configmap settings -o jsonpath={.metadata.annotations.note} => here
+            explain configmap.data => DESCRIPTION
+            explain ksvc.spec.template => template
+            api-resources --api-group=serving.knative.dev => ksvc
+            api-versions => serving.knative.dev/v1
+            auth can-i create ksvc => yes
+            version => Server Version
+            cluster-info => is running at
+            get --raw /readyz => ok
+            delete configmap made => deleted
+            delete secret made => deleted
+            delete serviceaccount made => deleted
+            ",
+        )
+        .await;
+        let mut edit = kubectl.command(&["edit", "configmap", "settings"]);
+        let edited = edit.env("KUBE_EDITOR", "sed -i s/green/yellow/").output().await.unwrap();
+        assert!(edited.status.success(), "{}", String::from_utf8_lossy(&edited.stderr));
+        check(kubectl, "get configmap settings -o jsonpath={.data.colour} => yellow").await;
+        kubectl.run("delete configmap settings").await.ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deployments_are_scaled_rolled_and_deleted() {
+    let platform = with_shell().await;
+    for version in Version::ALL {
+        let kubectl = platform.kubectl_of(version);
+        kubectl.run_with("apply -f -", DEPLOYMENT).await.ok();
+        check(
+            kubectl,
+            "
+            rollout status deployment/demo --timeout=60s => successfully rolled out
+            wait deployment/demo --for=condition=Available --timeout=30s => condition met
+            describe deployment demo => ScalingReplicaSet
+            scale deployment demo --replicas=1 => scaled
+            rollout status deployment/demo --timeout=60s => successfully rolled out
+            get deployment demo --no-headers => demo 1/1 1 1
+            logs deployment/demo -c main => main speaks
+            logs deployment/demo -c side => side speaks
+            rollout restart deployment/demo => restarted
+            rollout status deployment/demo --timeout=60s => successfully rolled out
+            rollout history deployment/demo => REVISION
+            rollout undo deployment/demo => rolled back
+            rollout status deployment/demo --timeout=60s => successfully rolled out
+            ",
+        )
+        .await;
+        let events = match version {
+            Version::Oldest => "get events",
+            Version::Newest => "events",
+        };
+        let told = kubectl.run(events).await.ok();
+        assert!(told.contains("SuccessfulCreate"), "{told}");
+        let pod =
+            kubectl.run("get pods -l app=demo -o jsonpath={.items[0].metadata.name}").await.ok();
+        let described = kubectl.run(&format!("describe pod {pod}")).await.ok();
+        assert!(described.contains("Controlled By:  ReplicaSet/demo-"), "{described}");
+
+        // The pods of an orphaned ReplicaSet stay; then they go with it.
+        kubectl.run("delete deployment demo --cascade=orphan").await.ok();
+        let set = kubectl.run("get rs -l app=demo -o name").await.ok();
+        assert!(set.lines().count() >= 1, "the ReplicaSets stay");
+        for set in set.lines() {
+            kubectl.run(&format!("delete {set} --cascade=foreground")).await.ok();
+        }
+        assert_eq!(kubectl.run("get pods -l app=demo -o name").await.ok(), "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_are_followed_and_kept_across_a_restart() {
+    let platform = with_shell().await;
+    let pod = "
+apiVersion: v1
+kind: Pod
+metadata: {name: talker}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: dev.local/sh
+    args: [-c, 'if [ -e /tmp/weft-e2e-$PPID ]; then :; fi; echo first $0; for i in 1 2 3; do echo line $i; sleep 0.2; done; exit 3']
+";
+    platform.apply(pod).await;
+    let mut follow =
+        platform.kubectl().command(&["logs", "-f", "talker", "--pod-running-timeout=30s"]);
+    eventually(Duration::from_secs(30), "the pod runs", || async {
+        platform.kubectl().run("logs talker").await.result()
+    })
+    .await;
+    let mut child = follow.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut seen = Vec::new();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        seen.push(line);
+    }
+    assert!(seen.contains(&"line 3".to_owned()), "{seen:?}");
+    eventually(Duration::from_secs(60), "the container restarts", || async {
+        let pod = platform.object("pod talker").await?;
+        match pod["status"]["containerStatuses"][0]["restartCount"].as_i64() {
+            Some(1..) => anyhow::Ok(()),
+            other => anyhow::bail!("{other:?}"),
+        }
+    })
+    .await;
+    for version in Version::ALL {
+        let previous = platform.kubectl_of(version).run("logs talker --previous").await.ok();
+        assert!(previous.contains("line 3"), "{version:?}: {previous}");
+    }
+    platform.kubectl().run("delete pod talker --grace-period=0 --force").await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finalizers_hold_and_namespaces_empty_themselves() {
+    let platform = Platform::start().await;
+    for version in Version::ALL {
+        let kubectl = platform.kubectl_of(version);
+        check(
+            kubectl,
+            "
+            create namespace held => namespace/held created
+            create configmap held -n held --from-literal=a=b => configmap/held created
+            patch configmap held -n held -p {\"metadata\":{\"finalizers\":[\"example.com/hold\"]}} => patched
+            delete namespace held --wait=false => deleted
+            get namespace held -o jsonpath={.status.phase} => Terminating
+            ",
+        )
+        .await;
+        eventually(Duration::from_secs(30), "the namespace says what holds it", || async {
+            let text = kubectl.run("get namespace held -o json").await.result()?;
+            match text.contains("example.com/hold in 1 resource instances") {
+                true => Ok(()),
+                false => Err(text),
+            }
+        })
+        .await;
+        let words = ["patch", "configmap", "held", "-n", "held", "--type=merge", "-p"];
+        let patch = "{\"metadata\":{\"finalizers\":null}}";
+        kubectl.run_words(&[&words[..], &[patch]].concat(), "").await.ok();
+        kubectl.run("wait namespace/held --for=delete --timeout=30s").await.result().ok();
+        eventually(Duration::from_secs(30), "the namespace is gone", || async {
+            let output = kubectl.run("get namespace held").await;
+            match output.stderr.contains("NotFound") {
+                true => Ok(()),
+                false => Err(output.stdout),
+            }
+        })
+        .await;
+    }
+}
