@@ -1,0 +1,227 @@
+//! The API server: one request in, one answer out.
+//!
+//! [`Api`] is a tower service. In the process it is given to `kube::Client::new`; [`crate::serve`] puts it on a port.
+
+use std::convert::Infallible;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Limited};
+use parking_lot::RwLock;
+use runtime::clock::Clock;
+
+use crate::kinds::Registry;
+use crate::logs::Logs;
+use crate::store::{self, Store};
+use answer::{Body, Style};
+use query::Query;
+use status::{Refusal, Status};
+use user::User;
+
+pub mod admit;
+pub mod allocate;
+pub mod answer;
+mod authorize;
+mod call;
+mod create;
+mod definitions;
+mod delete;
+mod discovery;
+mod health;
+mod namespaces;
+mod negotiate;
+mod openapi;
+mod path;
+mod pods;
+pub mod query;
+mod read;
+mod reviews;
+mod scale;
+pub mod status;
+pub mod tokens;
+mod update;
+pub mod user;
+mod view;
+mod watch;
+mod yaml;
+
+/// The longest request body, as upstream.
+const LONGEST_BODY: usize = 3 << 20;
+
+/// How the API server is set up.
+pub struct Options {
+    /// Where objects are kept; without it they live as long as the process.
+    pub data: Option<PathBuf>,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Addresses of Services come from here: the network and the length of its prefix.
+    pub service_network: (Ipv4Addr, u8),
+}
+
+impl Options {
+    /// An API server that keeps nothing.
+    pub fn in_memory(clock: Clock) -> Options {
+        Options { data: None, clock, service_network: (Ipv4Addr::new(10, 96, 0, 0), 16) }
+    }
+}
+
+/// The API server, as one user sees it. Cloning is cheap; all clones are the same server.
+#[derive(Clone)]
+pub struct Api {
+    server: Arc<Server>,
+    user: Arc<User>,
+}
+
+/// What all clones share.
+pub(crate) struct Server {
+    pub(crate) store: Store,
+    pub(crate) registry: Registry,
+    pub(crate) clock: Clock,
+    pub(crate) tokens: tokens::Tokens,
+    pub(crate) network: allocate::Network,
+    pub(crate) admission: RwLock<Option<admit::Admission>>,
+    pub(crate) logs: RwLock<Option<Arc<dyn Logs>>>,
+}
+
+impl Api {
+    /// Opens the store and serves what is in it.
+    pub fn open(options: Options) -> Result<Api, store::disk::Error> {
+        let store = match &options.data {
+            Some(directory) => Store::open(&directory.join("store"))?,
+            None => Store::in_memory(),
+        };
+        let (network, prefix) = options.service_network;
+        let tokens = tokens::Tokens::open(options.data.as_deref())?;
+        let server = Server {
+            store,
+            registry: Registry::new(),
+            clock: options.clock,
+            tokens,
+            network: allocate::Network::new(network, prefix),
+            admission: RwLock::new(None),
+            logs: RwLock::new(None),
+        };
+        definitions::load(&server);
+        namespaces::begin(&server);
+        Ok(Api { server: Arc::new(server), user: Arc::new(User::platform()) })
+    }
+
+    /// A client in this process, as the platform itself.
+    pub fn client(&self) -> kube::Client {
+        kube::Client::new(self.clone(), "default")
+    }
+
+    /// The same server as another user sees it.
+    pub fn as_user(&self, user: User) -> Api {
+        Api { server: self.server.clone(), user: Arc::new(user) }
+    }
+
+    /// The token that makes its bearer an administrator.
+    pub fn admin_token(&self) -> &str {
+        self.server.tokens.admin()
+    }
+
+    /// Sets what is asked before Knative's objects are stored.
+    pub fn set_admission(&self, admission: admit::Admission) {
+        *self.server.admission.write() = Some(admission);
+    }
+
+    /// Sets who gives the output of containers.
+    pub fn set_logs(&self, logs: Arc<dyn Logs>) {
+        *self.server.logs.write() = Some(logs);
+    }
+
+    /// Who the bearer of a request's token is; none when there is a token and it is not valid.
+    pub fn identify(&self, authorization: Option<&str>) -> Option<User> {
+        let Some(header) = authorization else { return Some(User::anonymous()) };
+        let token = header.strip_prefix("Bearer ").or_else(|| header.strip_prefix("bearer "))?.trim();
+        self.server.tokens.user(token, self.server.clock.now(), &self.server.store)
+    }
+
+    /// Answers one request.
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes>,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let has_body = !matches!(parts.method, Method::GET | Method::HEAD);
+        let body = if has_body { Limited::new(body, LONGEST_BODY).collect().await.map(|body| body.to_bytes()) } else { Ok(Bytes::new()) };
+        let style = plain_style(&parts);
+        match body {
+            Ok(body) => self.answer(parts, body).await.unwrap_or_else(|refusal| answer::refusal(style, &refusal)),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                answer::refusal(style, &Status::too_large(&format!("limit is {LONGEST_BODY}")))
+            }
+            Err(_) => answer::refusal(style, &Status::bad_request("the request's body ended early")),
+        }
+    }
+
+    async fn answer(&self, parts: Parts, body: Bytes) -> Result<Response<Body>, Refusal> {
+        let server = &*self.server;
+        let path = parts.uri.path();
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let style = plain_style(&parts);
+        if health::is_health(path) {
+            return Ok(health::answer(path, &query));
+        }
+        let user = authorize::impersonated(server, &self.user, &parts.headers)?;
+        let target = path::parse(path);
+        authorize::check(server, &user, &parts, &query, target.as_ref())?;
+        let target = match target {
+            Some(target) if !target.resource.is_empty() => target,
+            other => return discovery::answer(server, &parts, &query, other.as_ref(), style),
+        };
+        match call::Call::new(server, user, target, parts, query, body)? {
+            call::Found::Nothing(response) => Ok(response),
+            call::Found::Call(mut call) => {
+                let result = call.run(&self.server).await;
+                let mut response = result.unwrap_or_else(|refusal| answer::refusal(call.style(), &refusal));
+                answer::warn(&mut response, &call.warnings);
+                Ok(response)
+            }
+        }
+    }
+}
+
+/// The form of an answer that is not an object: from what the client accepts and the query.
+fn plain_style(parts: &Parts) -> Style {
+    let accept = parts.headers.get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let form = negotiate::choose(accept, true, |_| true).unwrap_or_default();
+    Style { encoding: form.encoding, pretty: call::pretty(parts) || form.pretty }
+}
+
+impl<B> tower::Service<Request<B>> for Api
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let api = self.clone();
+        Box::pin(async move { Ok(api.handle(request).await) })
+    }
+}
+
+/// A name in the store: `group/plural`.
+pub(crate) fn resource_of(kind: &crate::kinds::Kind) -> String {
+    format!("{}/{}", kind.storage.group, kind.storage.plural)
+}
+
+/// A key in the store.
+pub(crate) fn key_of(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+}

@@ -1,0 +1,83 @@
+//! Admission by functions in this process, with the texts of a webhook.
+
+use std::sync::Arc;
+
+use kube::core::DynamicObject;
+use kube::core::admission::{AdmissionRequest, AdmissionResponse};
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::status::{Refusal, Status};
+use crate::kinds::Kind;
+use crate::patch;
+
+/// Decides about an object before it is stored, and may change it.
+pub type Admission = Arc<dyn Fn(&AdmissionRequest<DynamicObject>) -> AdmissionResponse + Send + Sync>;
+
+/// The name of the webhook that Knative has for a kind; none when it has none.
+fn webhook(kind: &Kind, namespace: &str) -> Option<&'static str> {
+    match &*kind.group {
+        "serving.knative.dev" | "autoscaling.internal.knative.dev" | "networking.internal.knative.dev" => Some("validation.webhook.serving.knative.dev"),
+        "eventing.knative.dev" | "messaging.knative.dev" | "sources.knative.dev" | "flows.knative.dev" | "sinks.knative.dev" => {
+            Some("validation.webhook.eventing.knative.dev")
+        }
+        "" if &*kind.plural == "configmaps" => match namespace {
+            "knative-serving" => Some("config.webhook.serving.knative.dev"),
+            "knative-eventing" => Some("config.webhook.eventing.knative.dev"),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Asks the platform about a write and applies what it changes. Says whether it changed anything.
+pub fn admit(call: &mut Call<'_>, operation: &str, value: &mut Value, old: Option<&Value>, dry_run: bool) -> Result<bool, Refusal> {
+    let Some(response) = ask(call, operation, value, old, dry_run)? else { return Ok(false) };
+    let Some(bytes) = response.patch else { return Ok(false) };
+    let operations = serde_json::from_slice(&bytes).map_err(Status::internal)?;
+    patch::json::apply(value, &operations).map_err(|error| Status::internal(format!("the platform's own patch does not apply: {error:?}")))?;
+    Ok(true)
+}
+
+/// Asks the platform about a deletion; writes have been asked about when they were changed.
+pub fn validate(call: &mut Call<'_>, operation: &str, value: &Value, old: Option<&Value>, dry_run: bool) -> Result<(), Refusal> {
+    if operation == "DELETE" {
+        ask(call, operation, value, old, dry_run)?;
+    }
+    Ok(())
+}
+
+fn ask(call: &mut Call<'_>, operation: &str, value: &Value, old: Option<&Value>, dry_run: bool) -> Result<Option<AdmissionResponse>, Refusal> {
+    let Some(name) = webhook(&call.kind, &call.path.namespace) else { return Ok(None) };
+    let Some(admission) = call.server.admission.read().clone() else { return Ok(None) };
+    let kind = &call.kind;
+    let gvk = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+    let gvr = json!({"group": kind.group, "version": kind.version, "resource": kind.plural});
+    let subresource = call.subresource();
+    let mut request = json!({
+        "uid": uuid::Uuid::new_v4().to_string(), "kind": gvk, "resource": gvr, "requestKind": gvk, "requestResource": gvr,
+        "name": if call.path.name.is_empty() { value["metadata"]["name"].as_str().unwrap_or_default() } else { &call.path.name },
+        "namespace": call.path.namespace, "operation": operation,
+        "userInfo": {"username": call.user.name, "uid": call.user.uid, "groups": call.user.groups},
+        "object": value, "oldObject": old, "dryRun": dry_run,
+    });
+    if !subresource.is_empty() {
+        request["subResource"] = subresource.into();
+    }
+    let request: AdmissionRequest<DynamicObject> = serde_json::from_value(request).map_err(Status::internal)?;
+    let response = admission(&request);
+    call.warnings.extend(response.warnings.iter().flatten().cloned());
+    if response.allowed {
+        return Ok(Some(response));
+    }
+    let code = u16::try_from(response.result.code).ok().filter(|code| (400..600).contains(code)).unwrap_or(400);
+    let message = format!("admission webhook {name:?} denied the request: {}", response.result.message);
+    let reason = match code {
+        400 => "BadRequest",
+        403 => "Forbidden",
+        409 => "Conflict",
+        422 => "Invalid",
+        _ => "",
+    };
+    Err(Status::other(code, reason, message, None))
+}

@@ -1,0 +1,511 @@
+//! Replace, patch and apply.
+
+use std::sync::Arc;
+
+use http::{Response, header};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::answer::Body;
+use super::call::Call;
+use super::create::{self, CHANGED, Inserted, causes, name_of, store_refusal};
+use super::query::{self, WriteOptions};
+use super::status::{Cause, Refusal, Status};
+use super::{admit, allocate, authorize, definitions, delete, namespaces, pods, resource_of, view};
+use crate::apply::managed;
+use crate::kinds::Kind;
+use crate::patch;
+use crate::store::{self, Object};
+
+/// A patch that names no revision is tried again on the newest state so often, as upstream.
+const PATCH_ATTEMPTS: usize = 5;
+
+/// Answers a replace.
+pub fn update(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
+    let options = query::write_options(&call.query, "UpdateOptions")?;
+    let kind = call.kind.clone();
+    let (value, duplicates) = call.body_value(&kind.kind)?;
+    let value = call.decoded(&kind, value, duplicates, options.validation)?;
+    check_name(call, &value)?;
+    let manager = call.manager(options.field_manager.as_deref());
+    let old = current(call)?;
+    let revision = value["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+    if revision.is_empty() && must_name_revision(&kind) {
+        let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+        return Err(Status::invalid(&kind.group, &kind.kind, &call.path.name, vec![cause]));
+    }
+    let subresource = call.subresource().to_owned();
+    let written = replace(call, &old, value, &options, |old, new, now| managed::on_update(&kind, Some(old), new, &manager, &subresource, now))?;
+    respond(call, 200, written)
+}
+
+/// Kinds whose writers must say which state they replace.
+fn must_name_revision(kind: &Kind) -> bool {
+    kind.is_custom()
+        || matches!(
+            (&*kind.group, &*kind.plural),
+            ("apiextensions.k8s.io" | "coordination.k8s.io" | "apiregistration.k8s.io", _) | ("policy", "poddisruptionbudgets")
+        )
+}
+
+/// The object that the path names.
+fn current(call: &Call<'_>) -> Result<Arc<Object>, Refusal> {
+    call.server.store.get(&resource_of(&call.kind), &call.key()).ok_or_else(|| call.not_found())
+}
+
+/// The body's name must be that of the path.
+fn check_name(call: &Call<'_>, value: &Value) -> Result<(), Refusal> {
+    let (name, wanted) = (name_of(value), &call.path.name);
+    if name.is_empty() {
+        return Err(Status::bad_request(format!("the name of the object ({wanted} based on URL) was undeterminable: name must be provided")));
+    }
+    if name != *wanted {
+        return Err(Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({wanted})")));
+    }
+    let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default();
+    if !namespace.is_empty() && namespace != call.path.namespace {
+        return Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+    }
+    Ok(())
+}
+
+/// What became of a write.
+pub enum Written {
+    /// This is stored now.
+    Stored(Arc<Object>),
+    /// This would have been stored, or is what was removed.
+    Value(Value),
+}
+
+/// Answers with what was written.
+pub fn respond(call: &Call<'_>, code: u16, written: Written) -> Result<Response<Body>, Refusal> {
+    match written {
+        Written::Stored(object) => view::object(call, code, &object),
+        Written::Value(value) => view::value(call, code, value),
+    }
+}
+
+/// Puts a decoded object in the place of a stored one; `own` records who owns its fields.
+pub fn replace(
+    call: &mut Call<'_>,
+    old_object: &Arc<Object>,
+    mut new: Value,
+    options: &WriteOptions,
+    own: impl Fn(&Value, &mut Value, Timestamp),
+) -> Result<Written, Refusal> {
+    let kind = call.kind.clone();
+    let server = call.server;
+    let old = view::value_of(&kind, old_object);
+    create::match_namespace(&kind, &mut new, &call.path.namespace)?;
+    let (given_uid, uid) = (new["metadata"]["uid"].as_str().unwrap_or_default().to_owned(), old["metadata"]["uid"].as_str().unwrap_or_default());
+    let revision = new["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    if !revision.is_empty() && revision != "0" && revision.parse() != Ok(old_object.revision) {
+        if revision.parse::<u64>().is_err() {
+            let text = format!("strconv.ParseUint: parsing {revision:?}: invalid syntax");
+            let cause = Cause::invalid("metadata.resourceVersion", &json!(revision), &text);
+            return Err(Status::invalid(&kind.group, &kind.kind, &call.path.name, vec![cause]));
+        }
+        return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, CHANGED));
+    }
+    let subresource = call.subresource().to_owned();
+    if !given_uid.is_empty() && given_uid != uid && call.method == http::Method::PUT {
+        let why = format!("Precondition failed: UID in precondition: {given_uid}, UID in object meta: {uid}");
+        return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, &why));
+    }
+    kind.default(&mut new);
+    own(&old, &mut new, call.now);
+    keep_metadata(&mut new, &old);
+    if subresource.is_empty() {
+        pods::before_update(&kind, &mut new, &old);
+        kind.prepare_update(&mut new, &old);
+    } else if subresource == "status" {
+        kind.prepare_status(&mut new, &old);
+    } else {
+        pods::prepare_subresource(&kind, &subresource, &mut new, &old);
+    }
+    if admit::admit(call, "UPDATE", &mut new, Some(&old), options.dry_run)? {
+        kind.default(&mut new);
+        if subresource.is_empty() {
+            kind.prepare_update(&mut new, &old);
+        }
+    }
+    allocate::before_update(server, &kind, &mut new, &old)?;
+    namespaces::prepare(&kind, &mut new);
+    definitions::prepare_update(server, &kind, &subresource, &mut new, &old);
+    let errors = if subresource == "status" { kind.validate_status(&new, &old) } else { kind.validate_update(&new, &old) };
+    let mut problems = causes(&errors);
+    if subresource.is_empty() {
+        problems.extend(definitions::validate_update(server, &kind, &new, &old));
+        problems.extend(allocate::validate(server, &kind, &new, Some(&old)));
+    }
+    if !problems.is_empty() {
+        return Err(Status::invalid(&kind.group, &kind.kind, &call.path.name, problems));
+    }
+    admit::validate(call, "UPDATE", &new, Some(&old), options.dry_run)?;
+    authorize::check_escalation(server, &call.user, &kind, &new)?;
+    call.warnings.extend(kind.warnings(&new, Some(&old)));
+    if delete::is_finished(&kind, &new) {
+        return delete::finish(call, old_object, new, options.dry_run);
+    }
+    if same(&old, &new) {
+        return Ok(Written::Stored(old_object.clone()));
+    }
+    if options.dry_run {
+        return Ok(Written::Value(new));
+    }
+    let name = call.path.name.clone();
+    let mut stored = view::to_stored(&kind, new);
+    match server.store.update(&resource_of(&kind), &call.key(), &mut stored, old_object.revision) {
+        Ok(object) => {
+            definitions::after_write(server, &kind, &object);
+            Ok(Written::Stored(object))
+        }
+        Err(error) => Err(store_refusal(&kind, &name, &error)),
+    }
+}
+
+/// Whether a write would change nothing; times in managed fields do not count.
+fn same(old: &Value, new: &Value) -> bool {
+    if old == new {
+        return true;
+    }
+    let mut differ = false;
+    if let (Some(a), Some(b)) = (old.as_object(), new.as_object()) {
+        differ |= a.len() != b.len() || a.iter().any(|(key, value)| key != "metadata" && b.get(key) != Some(value));
+        if let (Some(a), Some(b)) = (old["metadata"].as_object(), new["metadata"].as_object()) {
+            let rest = |map: &serde_json::Map<String, Value>| map.keys().filter(|key| *key != "managedFields").count();
+            differ |= rest(a) != rest(b) || a.iter().any(|(key, value)| key != "managedFields" && b.get(key) != Some(value));
+        }
+        differ |= !managed::same_but_times(&old["metadata"]["managedFields"], &new["metadata"]["managedFields"]);
+    }
+    !differ
+}
+
+/// What clients cannot change.
+fn keep_metadata(new: &mut Value, old: &Value) {
+    for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"] {
+        let kept = old["metadata"].get(field).cloned();
+        if let Some(metadata) = new["metadata"].as_object_mut() {
+            match kept {
+                Some(value) => metadata.insert(field.to_owned(), value),
+                None => metadata.remove(field),
+            };
+        }
+    }
+    new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
+    if new["metadata"]["uid"].as_str().unwrap_or_default().is_empty() {
+        new["metadata"]["uid"] = old["metadata"]["uid"].clone();
+    }
+}
+
+/// The patches that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patch {
+    Json,
+    Merge,
+    Strategic,
+    Apply,
+}
+
+const PATCH_TYPES: [&str; 5] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+    "application/apply-patch+cbor",
+];
+
+/// Answers a patch of any type.
+pub fn patch(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
+    let content_type = call.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_owned();
+    let sort = match media_type.as_str() {
+        "application/json-patch+json" => Patch::Json,
+        "application/merge-patch+json" => Patch::Merge,
+        "application/strategic-merge-patch+json" if !call.kind.is_custom() => Patch::Strategic,
+        "application/apply-patch+yaml" => Patch::Apply,
+        _ => return Err(unknown_patch(&call.kind)),
+    };
+    let options = query::write_options(&call.query, "PatchOptions")?;
+    check_options(&options, sort)?;
+    if sort == Patch::Apply {
+        return apply(call, &options);
+    }
+    let body = patch_body(call, sort)?;
+    let manager = call.manager(options.field_manager.as_deref());
+    let kind = call.kind.clone();
+    let subresource = call.subresource().to_owned();
+    for attempt in 1.. {
+        let old_object = current(call)?;
+        let mut value = view::value_of(&kind, &old_object);
+        patched(call, sort, &mut value, &body)?;
+        let names_revision = value["metadata"]["resourceVersion"].as_str().is_some_and(|revision| revision.parse() != Ok(old_object.revision));
+        let value = decoded_patch(call, sort, value, &options)?;
+        check_name(call, &value)?;
+        let own = |old: &Value, new: &mut Value, now| managed::on_update(&kind, Some(old), new, &manager, &subresource, now);
+        match replace(call, &old_object, value, &options, own) {
+            Ok(written) => return respond(call, 200, written),
+            Err(refusal) if refusal.code == 409 && !names_revision && attempt < PATCH_ATTEMPTS => call.warnings.clear(),
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    unreachable!("the loop ends by returning")
+}
+
+fn unknown_patch(kind: &Kind) -> Refusal {
+    let offers = if kind.is_custom() { vec![PATCH_TYPES[0], PATCH_TYPES[1], PATCH_TYPES[3], PATCH_TYPES[4]] } else { PATCH_TYPES.to_vec() };
+    Status::unsupported_media_type(format!(
+        "the body of the request was in an unknown format - accepted media types include: {}",
+        offers.join(", ")
+    ))
+}
+
+fn check_options(options: &WriteOptions, sort: Patch) -> Result<(), Refusal> {
+    let mut causes = Vec::new();
+    if sort == Patch::Apply {
+        if options.field_manager.is_none() {
+            causes.push(Cause::required("fieldManager", "is required for apply patch"));
+        }
+    } else if options.force.is_some() {
+        causes.push(Cause::forbidden("force", "may not be specified for non-apply patch"));
+    }
+    if causes.is_empty() { Ok(()) } else { Err(Status::invalid_options("PatchOptions", causes)) }
+}
+
+fn patch_body(call: &Call<'_>, sort: Patch) -> Result<Value, Refusal> {
+    let document = crate::json::parse(&call.body).map_err(|error| match sort {
+        Patch::Strategic => Status::bad_request(error),
+        _ => Status::bad_request(format!("error decoding patch: {error}")),
+    })?;
+    if sort == Patch::Json {
+        if let Some(operations) = document.value.as_array().filter(|operations| operations.len() > patch::json::MOST_OPERATIONS) {
+            let most = patch::json::MOST_OPERATIONS;
+            let text = format!("The allowed maximum operations in a JSON patch is {most}, got {}", operations.len());
+            return Err(Status::too_large(&text));
+        }
+    }
+    Ok(document.value)
+}
+
+fn patched(call: &Call<'_>, sort: Patch, value: &mut Value, body: &Value) -> Result<(), Refusal> {
+    match sort {
+        Patch::Json => patch::json::apply(value, body).map_err(|error| match error {
+            patch::json::Error::Malformed(text) => Status::bad_request(format!("error decoding patch: {text}")),
+            patch::json::Error::Unfit => Status::rejected(),
+        }),
+        Patch::Merge => {
+            if !body.is_object() {
+                return Err(Status::bad_request("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}"));
+            }
+            patch::merge::merge(value, body);
+            Ok(())
+        }
+        _ => {
+            if !body.is_object() {
+                return Err(Status::bad_request("json: cannot unmarshal into Go value of type map[string]interface {}"));
+            }
+            patch::strategic::merge(value, body, Some(call.kind.schema().root())).map_err(Status::bad_request)
+        }
+    }
+}
+
+/// A patched object is decoded as if a client had sent it.
+fn decoded_patch(call: &mut Call<'_>, sort: Patch, mut value: Value, options: &WriteOptions) -> Result<Value, Refusal> {
+    let kind = call.kind.clone();
+    let name = call.path.name.clone();
+    if let Some(map) = value.as_object_mut() {
+        for (field, wanted) in [("kind", kind.kind.to_string()), ("apiVersion", kind.api_version())] {
+            match map.get(field).and_then(Value::as_str) {
+                None => drop(map.insert(field.into(), wanted.into())),
+                Some(found) if found != wanted && !kind.is_custom() => {
+                    let text = format!("unable to decode: {field} is {found:?}");
+                    let cause = Cause::invalid("patch", &Value::String(value.to_string()), &text);
+                    return Err(Status::invalid("", "", "", vec![cause]));
+                }
+                Some(found) if found != wanted => {
+                    return Err(Status::invalid(&kind.group, &kind.kind, &name, vec![Cause::invalid(field, &json!(found), &format!("must be {wanted}"))]));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    let shown = value.clone();
+    let decoded = crate::schema::decode::decode(value, kind.schema().root()).map_err(|error| {
+        if sort == Patch::Strategic || kind.is_custom() {
+            return Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {error}", kind.kind, kind.version, kind.kind));
+        }
+        Status::invalid("", "", "", vec![Cause::invalid("patch", &Value::String(shown.to_string()), &error)])
+    })?;
+    let mut unknown: Vec<String> = decoded.unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect();
+    unknown.sort();
+    call.strict(&kind, unknown, options.validation)?;
+    Ok(decoded.value)
+}
+
+/// Server-side apply.
+fn apply(call: &mut Call<'_>, options: &WriteOptions) -> Result<Response<Body>, Refusal> {
+    let kind = call.kind.clone();
+    let text = String::from_utf8_lossy(&call.body).into_owned();
+    let (value, duplicates) = super::yaml::read(&text).map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
+    let config = apply_config(call, value, duplicates, options)?;
+    let manager = options.field_manager.clone().unwrap_or_default();
+    let subresource = call.subresource().to_owned();
+    let force = options.force.unwrap_or(false);
+    for attempt in 1.. {
+        let Some(old_object) = call.server.store.get(&resource_of(&kind), &call.key()) else {
+            return apply_new(call, config, &manager, &subresource, options);
+        };
+        let old = view::value_of(&kind, &old_object);
+        check_applied_revision(call, &config, &old)?;
+        let merged = managed::apply(&kind, &old, &config, &manager, &subresource, force, call.now).map_err(|error| apply_refusal(call, error))?;
+        let Some(merged) = merged else { return view::object(call, 200, &old_object) };
+        let fields = merged["metadata"]["managedFields"].clone();
+        let own = |_: &Value, new: &mut Value, _| {
+            if fields.is_null() {
+                if let Some(metadata) = new["metadata"].as_object_mut() {
+                    metadata.remove("managedFields");
+                }
+            } else {
+                new["metadata"]["managedFields"] = fields.clone();
+            }
+        };
+        match replace(call, &old_object, merged, options, own) {
+            Ok(written) => return respond(call, 200, written),
+            Err(refusal) if refusal.code == 409 && refusal.reason == "Conflict" && attempt < PATCH_ATTEMPTS => {}
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    unreachable!("the loop ends by returning")
+}
+
+/// Checks what is applied as far as it can be checked without the object.
+fn apply_config(call: &mut Call<'_>, mut value: Value, duplicates: Vec<String>, options: &WriteOptions) -> Result<Value, Refusal> {
+    let kind = call.kind.clone();
+    if !value.is_object() {
+        return Err(Status::bad_request("error decoding YAML: the applied document is not an object"));
+    }
+    let (api_version, name) = (value["apiVersion"].as_str().unwrap_or_default().to_owned(), value["kind"].as_str().unwrap_or_default().to_owned());
+    if api_version.is_empty() || name.is_empty() {
+        let what = if name.is_empty() { "Kind" } else { "apiVersion" };
+        return Err(Status::bad_request(format!("Object '{what}' is missing in '{value}'")));
+    }
+    if name != *kind.kind || api_version != kind.api_version() {
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("", &api_version));
+        return Err(Status::bad_request(format!(
+            "incorrect version specified in apply patch. Specified patch version: {group}/{version}, expected: {}",
+            kind.api_version().replacen("", if kind.group.is_empty() { "/" } else { "" }, 1)
+        )))
+        .inspect_err(|_| tracing::debug!(%api_version, "apply of another version"));
+    }
+    let given = &value["metadata"]["managedFields"];
+    if given.as_array().is_some_and(|list| !list.is_empty()) {
+        return Err(Status::bad_request("metadata.managedFields must be nil"));
+    }
+    if let Some(metadata) = value["metadata"].as_object_mut() {
+        metadata.remove("managedFields");
+        metadata.remove("creationTimestamp");
+    }
+    let name = name_of(&value);
+    if !name.is_empty() && name != call.path.name {
+        return Err(Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({})", call.path.name)));
+    }
+    let decoded = crate::schema::decode::decode(value.clone(), kind.schema().root()).map_err(|error| {
+        Status::other(500, "", format!("failed to create typed patch object ({}/{}; {}, Kind={}): {error}", call.path.namespace, call.path.name, kind.api_version(), kind.kind), None)
+    })?;
+    let mut problems = duplicates;
+    problems.extend(decoded.unknown.into_iter().map(|path| format!("unknown field {path:?}")));
+    call.strict(&kind, problems, options.validation)?;
+    create::match_namespace(&kind, &mut value, &call.path.namespace)?;
+    value["metadata"]["name"] = call.path.name.clone().into();
+    Ok(value)
+}
+
+fn check_applied_revision(call: &Call<'_>, config: &Value, old: &Value) -> Result<(), Refusal> {
+    let kind = &call.kind;
+    let revision = config["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    if !revision.is_empty() && revision != old["metadata"]["resourceVersion"].as_str().unwrap_or_default() {
+        return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, CHANGED));
+    }
+    let (given, uid) = (config["metadata"]["uid"].as_str().unwrap_or_default(), old["metadata"]["uid"].as_str().unwrap_or_default());
+    if !given.is_empty() && given != uid {
+        let why = format!("uid mismatch: the provided object specified uid {given}, and the existing object has uid {uid}");
+        return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, &why));
+    }
+    Ok(())
+}
+
+/// Apply of an object that is not there.
+fn apply_new(call: &mut Call<'_>, config: Value, manager: &str, subresource: &str, options: &WriteOptions) -> Result<Response<Body>, Refusal> {
+    let kind = call.kind.clone();
+    if !subresource.is_empty() {
+        return Err(call.not_found());
+    }
+    let (uid, revision) = (&config["metadata"]["uid"], &config["metadata"]["resourceVersion"]);
+    if let Some(uid) = uid.as_str().filter(|uid| !uid.is_empty()) {
+        let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+        return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, &why));
+    }
+    if revision.as_str().is_some_and(|revision| !revision.is_empty()) {
+        return Err(call.not_found());
+    }
+    let empty = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {}});
+    let merged = managed::apply(&kind, &empty, &config, manager, "", false, call.now).map_err(|error| apply_refusal(call, error))?;
+    let merged = merged.unwrap_or_else(|| config.clone());
+    let fields = merged["metadata"]["managedFields"].clone();
+    let decoded = crate::schema::decode::decode(merged, kind.schema().root()).map_err(Status::bad_request)?;
+    let inserted = create::insert(call, decoded.value, options, |value, _| {
+        if !fields.is_null() {
+            value["metadata"]["managedFields"] = fields.clone();
+        }
+    })?;
+    match inserted {
+        Inserted::Stored(object) => view::object(call, 201, &object),
+        Inserted::Tried(value) => view::value(call, 201, value),
+    }
+}
+
+fn apply_refusal(call: &Call<'_>, error: managed::Error) -> Refusal {
+    let kind = &call.kind;
+    match error {
+        managed::Error::Conflicts(conflicts) => conflict_status(&conflicts),
+        managed::Error::Invalid(text) => {
+            let place = format!("{}/{}", call.path.namespace, call.path.name);
+            let (group, version) = (&kind.group, &kind.version);
+            let version = if group.is_empty() { format!("/{version}") } else { format!("{group}/{version}") };
+            let message = format!("failed to create typed patch object ({place}; {version}, Kind={}): {text}", kind.kind);
+            Status::other(500, "", message, None)
+        }
+    }
+}
+
+/// What a conflict of apply looks like to the client.
+fn conflict_status(conflicts: &[managed::Conflict]) -> Refusal {
+    let causes: Vec<Cause> = conflicts
+        .iter()
+        .map(|conflict| Cause { reason: "FieldManagerConflict".into(), message: format!("conflict with {}", conflict.with), field: conflict.field.clone() })
+        .collect();
+    let mut managers: Vec<(String, Vec<String>)> = Vec::new();
+    for conflict in conflicts {
+        match managers.iter_mut().find(|(with, _)| *with == conflict.with) {
+            Some((_, fields)) => fields.push(conflict.field.clone()),
+            None => managers.push((conflict.with.clone(), vec![conflict.field.clone()])),
+        }
+    }
+    managers.sort();
+    let count = conflicts.len();
+    let noun = if count == 1 { "conflict" } else { "conflicts" };
+    let text = match managers.as_slice() {
+        [(with, fields)] if fields.len() == 1 => format!("Apply failed with {count} {noun}: conflict with {with}: {}", fields[0]),
+        [(with, fields)] => format!("Apply failed with {count} {noun}: conflicts with {with}:\n- {}", fields.join("\n- ")),
+        many => {
+            let parts: Vec<String> = many.iter().map(|(with, fields)| format!("conflicts with {with}:\n- {}", fields.join("\n- "))).collect();
+            format!("Apply failed with {count} {noun}: {}", parts.join("\n"))
+        }
+    };
+    Status::other(409, "Conflict", text, Some(super::status::Details { causes, ..Default::default() }))
+}
+
+/// Whether the store's refusal means that another writer was faster.
+pub fn lost_race(error: &store::Error) -> bool {
+    matches!(error, store::Error::Changed(_))
+}

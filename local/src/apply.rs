@@ -1,0 +1,5 @@
+//! Server-side apply: who owns which fields, and what becomes of them.
+//!
+//! Source: sigs.k8s.io/structured-merge-diff, k8s.io/apimachinery `pkg/util/managedfields`.
+
+pub mod managed;
