@@ -25,7 +25,7 @@ use status::{Refusal, Status};
 use user::User;
 
 pub mod admit;
-pub mod allocate;
+mod allocate;
 pub mod answer;
 mod authorize;
 mod call;
@@ -79,7 +79,7 @@ pub struct Api {
 }
 
 /// What all clones share.
-pub(crate) struct Server {
+pub struct Server {
     pub(crate) store: Store,
     pub(crate) registry: Registry,
     pub(crate) clock: Clock,

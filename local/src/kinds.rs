@@ -13,6 +13,7 @@ use crate::schema::builtin::Library;
 use problem::FieldError;
 
 mod builtin;
+mod custom;
 pub mod problem;
 
 /// What is served, by group, version and plural.
@@ -93,6 +94,7 @@ pub struct Column {
 
 enum Source {
     Builtin(&'static builtin::Facts),
+    Custom(custom::Facts),
 }
 
 impl Default for Registry {
@@ -144,6 +146,22 @@ impl Registry {
         self.kinds.read().values().cloned().collect()
     }
 
+    /// Serves what a CustomResourceDefinition defines, in place of what an earlier state of it defined.
+    pub fn define(&self, definition: &Value) {
+        let made = custom::kinds(definition, &self.library);
+        let (group, plural) = (text_at(definition, "/spec/group"), text_at(definition, "/spec/names/plural"));
+        let mut kinds = self.kinds.write();
+        kinds.retain(|(g, _, p), kind| !(kind.is_custom() && **g == *group && **p == *plural));
+        for kind in made {
+            kinds.insert((kind.group.clone(), kind.version.clone(), kind.plural.clone()), Arc::new(kind));
+        }
+    }
+
+    /// Serves no more what the CustomResourceDefinition of that name (`PLURAL.GROUP`) defines.
+    pub fn undefine(&self, name: &str) {
+        self.kinds.write().retain(|(group, _, plural), kind| !(kind.is_custom() && format!("{plural}.{group}") == name));
+    }
+
     /// The built-in types, for schemas of things that are no kinds (`io.k8s.api.autoscaling.v1.Scale`).
     pub fn library(&self) -> &Arc<Library> {
         &self.library
@@ -190,6 +208,7 @@ impl Kind {
     pub fn is_custom(&self) -> bool {
         match self.source {
             Source::Builtin(_) => false,
+            Source::Custom(_) => true,
         }
     }
 
@@ -197,6 +216,7 @@ impl Kind {
     pub fn schema(&self) -> &Arc<Schema> {
         self.schema.get_or_init(|| match self.source {
             Source::Builtin(facts) => Arc::new(builtin::schema(facts, &self.library)),
+            Source::Custom(ref facts) => Arc::new(facts.schema(&self.library)),
         })
     }
 
@@ -204,6 +224,7 @@ impl Kind {
     pub fn default(&self, object: &mut Value) {
         match self.source {
             Source::Builtin(facts) => (facts.strategy.default)(object),
+            Source::Custom(_) => {}
         }
     }
 
@@ -217,6 +238,7 @@ impl Kind {
         }
         match self.source {
             Source::Builtin(facts) => (facts.strategy.prepare_create)(object),
+            Source::Custom(_) => {}
         }
     }
 
@@ -227,6 +249,7 @@ impl Kind {
         }
         match self.source {
             Source::Builtin(facts) => (facts.strategy.prepare_update)(new, old),
+            Source::Custom(_) => {}
         }
         self.count_generation(new, old);
     }
@@ -245,6 +268,7 @@ impl Kind {
         }
         match self.source {
             Source::Builtin(facts) => (facts.strategy.prepare_status)(new, old),
+            Source::Custom(_) => {}
         }
     }
 
@@ -252,6 +276,7 @@ impl Kind {
     pub fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         match self.source {
             Source::Builtin(facts) => (facts.strategy.validate)(object),
+            Source::Custom(_) => Vec::new(),
         }
     }
 
@@ -259,6 +284,7 @@ impl Kind {
     pub fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         match self.source {
             Source::Builtin(facts) => (facts.strategy.validate_update)(new, old),
+            Source::Custom(_) => Vec::new(),
         }
     }
 
@@ -266,6 +292,7 @@ impl Kind {
     pub fn validate_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         match self.source {
             Source::Builtin(facts) => (facts.strategy.validate_status)(new, old),
+            Source::Custom(_) => Vec::new(),
         }
     }
 
@@ -273,6 +300,7 @@ impl Kind {
     pub fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         match self.source {
             Source::Builtin(facts) => (facts.strategy.warnings)(new, old),
+            Source::Custom(_) => Vec::new(),
         }
     }
 
@@ -280,6 +308,7 @@ impl Kind {
     pub fn columns(&self) -> Vec<Column> {
         match self.source {
             Source::Builtin(facts) => builtin::columns(facts),
+            Source::Custom(ref facts) => facts.columns(),
         }
     }
 
@@ -287,6 +316,7 @@ impl Kind {
     pub fn row(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
         match self.source {
             Source::Builtin(facts) => (facts.table.row)(object, now),
+            Source::Custom(ref facts) => facts.row(object, now),
         }
     }
 
@@ -301,6 +331,7 @@ impl Kind {
                 let (_, pointer) = facts.selectable.iter().find(|(name, _)| *name == field)?;
                 Some(text_at(object, pointer))
             }
+            (_, Source::Custom(_)) => None,
         }
     }
 
@@ -312,6 +343,7 @@ impl Kind {
                     (convert.from_storage)(object);
                 }
             }
+            Source::Custom(_) => {}
         }
         self.name_version(object, &self.api_version());
     }
@@ -324,6 +356,7 @@ impl Kind {
                     (convert.to_storage)(object);
                 }
             }
+            Source::Custom(_) => {}
         }
         let Storage { group, version, .. } = &self.storage;
         let api_version =

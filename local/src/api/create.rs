@@ -8,7 +8,7 @@ use super::answer::Body;
 use super::call::Call;
 use super::query::{self, WriteOptions};
 use super::status::{Cause, Refusal, Status};
-use super::{Server, admit, allocate, authorize, definitions, key_of, namespaces, pods, resource_of, view};
+use super::{admit, allocate, authorize, definitions, key_of, namespaces, pods, resource_of, view};
 use crate::apply::managed;
 use crate::kinds::Kind;
 use crate::kinds::problem::FieldError;
@@ -187,9 +187,4 @@ fn generate_name(value: &mut Value) -> bool {
 pub fn random_letters(count: usize) -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     uuid::Uuid::new_v4().as_bytes().iter().take(count).map(|byte| LETTERS[*byte as usize % LETTERS.len()] as char).collect()
-}
-
-/// Whether the server knows a namespace.
-pub fn has_namespace(server: &Server, namespace: &str) -> bool {
-    server.store.get("/namespaces", namespace).is_some()
 }

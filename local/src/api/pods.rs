@@ -13,7 +13,7 @@ use super::create::{seconds, store_refusal};
 use super::delete::{self};
 use super::query::{self, DeleteOptions};
 use super::status::{Cause, Refusal, Status};
-use super::{Server, resource_of, view};
+use super::{Server, view};
 use crate::kinds::Kind;
 use crate::logs;
 
@@ -276,9 +276,4 @@ fn container_of(pod: &Value, given: &str, pod_name: &str) -> Result<String, Refu
         return Ok(given.to_owned());
     }
     Err(Status::bad_request(format!("container {given} is not valid for pod {pod_name}")))
-}
-
-/// The stored name of pods.
-pub fn resource(kind: &Kind) -> String {
-    resource_of(kind)
 }

@@ -256,9 +256,3 @@ pub fn matching(call: &Call<'_>) -> Result<Vec<Arc<Object>>, Refusal> {
     let page = call.server.store.list(&resource_of(&call.kind), &call.path.namespace, None).map_err(Status::internal)?;
     Ok(page.objects.into_iter().filter(|object| filter.takes(&call.kind, object)).collect())
 }
-
-/// One object's value in the version of a kind, if it is there.
-pub fn find(server: &super::Server, kind: &Kind, namespace: &str, name: &str) -> Option<Value> {
-    let object = server.store.get(&resource_of(kind), &key_of(namespace, name))?;
-    Some(view::value_of(kind, &object))
-}

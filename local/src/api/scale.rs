@@ -155,8 +155,3 @@ fn set(object: &mut Value, path: &[Box<str>], value: Value) {
     }
     at[&**last] = value;
 }
-
-/// Whether a kind has a scale.
-pub fn has_scale(kind: &Kind) -> bool {
-    kind.subresource("scale").is_some()
-}
