@@ -20,13 +20,16 @@ async fn main() -> anyhow::Result<()> {
         }
     }
     if let Some(directory) = &data {
-        std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("make {}", directory.display()))?;
     }
     let mut options = Options::in_memory(runtime::clock::Clock::start());
     options.data = data.clone();
     let api = Api::open(options)?;
     let certificate = serve::Certificate::open(data.as_deref())?;
-    let listener = tokio::net::TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.context("bind the API's port")?;
+    let listener = tokio::net::TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .await
+        .context("bind the API's port")?;
     let address = listener.local_addr().context("read the API's port")?;
     println!("url: https://{address}");
     println!("token: {}", api.admin_token());

@@ -140,7 +140,8 @@ impl Api {
     /// Who the bearer of a request's token is; none when there is a token and it is not valid.
     pub fn identify(&self, authorization: Option<&str>) -> Option<User> {
         let Some(header) = authorization else { return Some(User::anonymous()) };
-        let token = header.strip_prefix("Bearer ").or_else(|| header.strip_prefix("bearer "))?.trim();
+        let token =
+            header.strip_prefix("Bearer ").or_else(|| header.strip_prefix("bearer "))?.trim();
         self.server.tokens.user(token, self.server.clock.now(), &self.server.store)
     }
 
@@ -152,14 +153,23 @@ impl Api {
     {
         let (parts, body) = request.into_parts();
         let has_body = !matches!(parts.method, Method::GET | Method::HEAD);
-        let body = if has_body { Limited::new(body, LONGEST_BODY).collect().await.map(|body| body.to_bytes()) } else { Ok(Bytes::new()) };
+        let body = if has_body {
+            Limited::new(body, LONGEST_BODY).collect().await.map(|body| body.to_bytes())
+        } else {
+            Ok(Bytes::new())
+        };
         let style = plain_style(&parts);
         match body {
-            Ok(body) => self.answer(parts, body).await.unwrap_or_else(|refusal| answer::refusal(style, &refusal)),
+            Ok(body) => self
+                .answer(parts, body)
+                .await
+                .unwrap_or_else(|refusal| answer::refusal(style, &refusal)),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => {
                 answer::refusal(style, &Status::too_large(&format!("limit is {LONGEST_BODY}")))
             }
-            Err(_) => answer::refusal(style, &Status::bad_request("the request's body ended early")),
+            Err(_) => {
+                answer::refusal(style, &Status::bad_request("the request's body ended early"))
+            }
         }
     }
 
@@ -182,7 +192,8 @@ impl Api {
             call::Found::Nothing(response) => Ok(response),
             call::Found::Call(mut call) => {
                 let result = call.run(&self.server).await;
-                let mut response = result.unwrap_or_else(|refusal| answer::refusal(call.style(), &refusal));
+                let mut response =
+                    result.unwrap_or_else(|refusal| answer::refusal(call.style(), &refusal));
                 answer::warn(&mut response, &call.warnings);
                 Ok(response)
             }
@@ -192,7 +203,11 @@ impl Api {
 
 /// The form of an answer that is not an object: from what the client accepts and the query.
 fn plain_style(parts: &Parts) -> Style {
-    let accept = parts.headers.get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let accept = parts
+        .headers
+        .get(http::header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .unwrap_or_default();
     let form = negotiate::choose(accept, true, |_| true).unwrap_or_default();
     Style { encoding: form.encoding, pretty: call::pretty(parts) || form.pretty }
 }

@@ -26,7 +26,8 @@ pub fn parse(bytes: &[u8]) -> Result<Document, String> {
 
 /// The paths of all fields of a document in the order in which they stand in it.
 pub fn order(bytes: &[u8]) -> Vec<String> {
-    let mut reader = Reader { bytes, at: 0, path: Vec::new(), duplicates: Vec::new(), order: Some(Vec::new()) };
+    let mut reader =
+        Reader { bytes, at: 0, path: Vec::new(), duplicates: Vec::new(), order: Some(Vec::new()) };
     // A document that cannot be read has no order to tell.
     let _ = reader.document();
     reader.order.unwrap_or_default()
@@ -154,7 +155,10 @@ impl Reader<'_> {
                 Some(byte) if *byte == wanted => self.at += 1,
                 Some(byte) => {
                     debug_assert!(index > 0, "the first letter chose the word");
-                    return Err(unexpected(*byte, &format!("in literal {word} (expecting {})", quoted(wanted))));
+                    return Err(unexpected(
+                        *byte,
+                        &format!("in literal {word} (expecting {})", quoted(wanted)),
+                    ));
                 }
             }
         }
@@ -169,7 +173,10 @@ impl Reader<'_> {
         let leading_zero = self.bytes.get(self.at) == Some(&b'0');
         self.digits("in numeric literal")?;
         if leading_zero && self.at - begin > 1 + usize::from(self.bytes[begin] == b'-') {
-            return Err(unexpected(self.bytes[begin + 1 + usize::from(self.bytes[begin] == b'-')], "after top-level value"));
+            return Err(unexpected(
+                self.bytes[begin + 1 + usize::from(self.bytes[begin] == b'-')],
+                "after top-level value",
+            ));
         }
         if self.bytes.get(self.at) == Some(&b'.') {
             self.at += 1;
@@ -184,7 +191,9 @@ impl Reader<'_> {
         }
         let text = std::str::from_utf8(&self.bytes[begin..self.at]).expect("digits are ASCII");
         let number: Result<Number, _> = serde_json::from_str(text);
-        number.map(Value::Number).map_err(|_| format!("json: cannot unmarshal number {text} into Go value of type float64"))
+        number.map(Value::Number).map_err(|_| {
+            format!("json: cannot unmarshal number {text} into Go value of type float64")
+        })
     }
 
     fn digits(&mut self, context: &str) -> Result<(), String> {
@@ -211,13 +220,20 @@ impl Reader<'_> {
                     plain = false;
                     match self.bytes.get(self.at + 1) {
                         None => return Err(END.to_owned()),
-                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
+                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                            self.at += 2
+                        }
                         Some(b'u') => {
                             for offset in 2..6 {
                                 match self.bytes.get(self.at + offset) {
                                     None => return Err(END.to_owned()),
                                     Some(byte) if byte.is_ascii_hexdigit() => {}
-                                    Some(byte) => return Err(unexpected(*byte, "in \\u hexadecimal character escape")),
+                                    Some(byte) => {
+                                        return Err(unexpected(
+                                            *byte,
+                                            "in \\u hexadecimal character escape",
+                                        ));
+                                    }
                                 }
                             }
                             self.at += 6;
@@ -318,7 +334,10 @@ mod tests {
     #[test]
     fn documents_and_errors_are_go_s() {
         check("{}", "{} []");
-        check(r#" {"a": [1, -2.5e3, true, null, "x\n\u00e9\ud83d\ude00"]} "#, "{\"a\":[1,-2500.0,true,null,\"x\\né😀\"]} []");
+        check(
+            r#" {"a": [1, -2.5e3, true, null, "x\n\u00e9\ud83d\ude00"]} "#,
+            "{\"a\":[1,-2500.0,true,null,\"x\\né😀\"]} []",
+        );
         check(r#"{"a":{"b":1,"b":2},"a":{"c":3}}"#, r#"{"a":{"b":2,"c":3}} ["a.b", "a"]"#);
         check(r#"{"l":[{"x":1,"x":1}]}"#, r#"{"l":[{"x":1}]} ["l[0].x"]"#);
         check(r#""\ud83d""#, "\"\u{fffd}\" []");
@@ -336,6 +355,9 @@ mod tests {
 
     #[test]
     fn order_is_that_of_the_text() {
-        assert_eq!(order(br#"{"b":{"z":1,"a":2},"a":[{"q":1}]}"#), ["b", "b.z", "b.a", "a", "a[0].q"]);
+        assert_eq!(
+            order(br#"{"b":{"z":1,"a":2},"a":[{"q":1}]}"#),
+            ["b", "b.z", "b.a", "a", "a[0].q"]
+        );
     }
 }

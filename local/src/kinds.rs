@@ -149,17 +149,23 @@ impl Registry {
     /// Serves what a CustomResourceDefinition defines, in place of what an earlier state of it defined.
     pub fn define(&self, definition: &Value) {
         let made = custom::kinds(definition, &self.library);
-        let (group, plural) = (text_at(definition, "/spec/group"), text_at(definition, "/spec/names/plural"));
+        let (group, plural) =
+            (text_at(definition, "/spec/group"), text_at(definition, "/spec/names/plural"));
         let mut kinds = self.kinds.write();
         kinds.retain(|(g, _, p), kind| !(kind.is_custom() && **g == *group && **p == *plural));
         for kind in made {
-            kinds.insert((kind.group.clone(), kind.version.clone(), kind.plural.clone()), Arc::new(kind));
+            kinds.insert(
+                (kind.group.clone(), kind.version.clone(), kind.plural.clone()),
+                Arc::new(kind),
+            );
         }
     }
 
     /// Serves no more what the CustomResourceDefinition of that name (`PLURAL.GROUP`) defines.
     pub fn undefine(&self, name: &str) {
-        self.kinds.write().retain(|(group, _, plural), kind| !(kind.is_custom() && format!("{plural}.{group}") == name));
+        self.kinds.write().retain(|(group, _, plural), kind| {
+            !(kind.is_custom() && format!("{plural}.{group}") == name)
+        });
     }
 
     /// The built-in types, for schemas of things that are no kinds (`io.k8s.api.autoscaling.v1.Scale`).

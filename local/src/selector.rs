@@ -48,19 +48,29 @@ impl Labels {
         self.0.iter().all(|requirement| {
             let value = get(&requirement.key);
             match &requirement.operator {
-                Operator::In(values) => value.is_some_and(|value| values.iter().any(|wanted| wanted == value)),
-                Operator::NotIn(values) => value.is_none_or(|value| values.iter().all(|wanted| wanted != value)),
+                Operator::In(values) => {
+                    value.is_some_and(|value| values.iter().any(|wanted| wanted == value))
+                }
+                Operator::NotIn(values) => {
+                    value.is_none_or(|value| values.iter().all(|wanted| wanted != value))
+                }
                 Operator::Exists => value.is_some(),
                 Operator::Absent => value.is_none(),
-                Operator::Above(bound) => value.and_then(|value| value.parse::<i64>().ok()).is_some_and(|value| value > *bound),
-                Operator::Below(bound) => value.and_then(|value| value.parse::<i64>().ok()).is_some_and(|value| value < *bound),
+                Operator::Above(bound) => value
+                    .and_then(|value| value.parse::<i64>().ok())
+                    .is_some_and(|value| value > *bound),
+                Operator::Below(bound) => value
+                    .and_then(|value| value.parse::<i64>().ok())
+                    .is_some_and(|value| value < *bound),
             }
         })
     }
 
     /// Whether sorted labels match.
     pub fn match_sorted(&self, labels: &[(Box<str>, Box<str>)]) -> bool {
-        self.matches(|key| labels.binary_search_by(|(name, _)| (**name).cmp(key)).ok().map(|at| &*labels[at].1))
+        self.matches(|key| {
+            labels.binary_search_by(|(name, _)| (**name).cmp(key)).ok().map(|at| &*labels[at].1)
+        })
     }
 }
 
@@ -77,7 +87,8 @@ impl Fields {
                 continue;
             }
             let Some((key, equal, value)) = split_term(&term) else {
-                return Err(format!("invalid selector: {text:?}; can't understand {term:?}").replace("invalid selector", "invalid selector"));
+                return Err(format!("invalid selector: {text:?}; can't understand {term:?}")
+                    .replace("invalid selector", "invalid selector"));
             };
             fields.push((key.to_owned(), equal, unescape(value)?));
         }
@@ -86,7 +97,10 @@ impl Fields {
 
     /// The value that a field must equal, when there is one.
     pub fn required(&self, field: &str) -> Option<&str> {
-        self.0.iter().find(|(key, equal, _)| key == field && *equal).map(|(_, _, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(key, equal, _)| key == field && *equal)
+            .map(|(_, _, value)| value.as_str())
     }
 }
 
@@ -139,10 +153,20 @@ fn unescape(value: &str) -> Result<String, String> {
         match letter {
             '\\' => match letters.next() {
                 Some(letter @ ('\\' | ',' | '=')) => out.push(letter),
-                Some(letter) => return Err(format!("invalid field selector: invalid escape sequence: \\{letter}")),
-                None => return Err("invalid field selector: invalid escape sequence: \\".to_owned()),
+                Some(letter) => {
+                    return Err(format!(
+                        "invalid field selector: invalid escape sequence: \\{letter}"
+                    ));
+                }
+                None => {
+                    return Err("invalid field selector: invalid escape sequence: \\".to_owned());
+                }
             },
-            ',' | '=' => return Err(format!("invalid field selector: unescaped character in value: {letter}")),
+            ',' | '=' => {
+                return Err(format!(
+                    "invalid field selector: unescaped character in value: {letter}"
+                ));
+            }
             _ => out.push(letter),
         }
     }
@@ -156,7 +180,8 @@ mod tests {
     #[track_caller]
     fn check(selector: &str, labels: &[(&str, &str)], expected: bool) {
         let selector = parse_labels(selector).unwrap();
-        let found = selector.matches(|key| labels.iter().find(|(name, _)| *name == key).map(|(_, value)| *value));
+        let found = selector
+            .matches(|key| labels.iter().find(|(name, _)| *name == key).map(|(_, value)| *value));
         assert_eq!(found, expected, "{selector:?} {labels:?}");
     }
 
@@ -193,7 +218,10 @@ mod tests {
         refuse("(a)", "found '(', expected: !, identifier, or 'end of string'");
         refuse("a,,b", "found ',', expected: identifier after ','");
         refuse("=b", "found '=', expected: !, identifier, or 'end of string'");
-        refuse("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt");
+        refuse(
+            "a b",
+            "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt",
+        );
         refuse("!a=b", "found '=', expected: ',' or 'end of string'");
         refuse(",", "found ',', expected: !, identifier, or 'end of string'");
     }
@@ -201,7 +229,10 @@ mod tests {
     #[test]
     fn fields_are_read() {
         let fields = Fields::parse(r"metadata.name=a,spec.x!=b\,c").unwrap();
-        assert_eq!(fields.0, [("metadata.name".into(), true, "a".into()), ("spec.x".into(), false, "b,c".into())]);
+        assert_eq!(
+            fields.0,
+            [("metadata.name".into(), true, "a".into()), ("spec.x".into(), false, "b,c".into())]
+        );
         assert!(Fields::parse("a").is_err());
     }
 }

@@ -38,8 +38,15 @@ impl Certificate {
     /// Reads the certificate of a directory, or makes one for this machine; without a directory one that is not kept.
     pub fn open(directory: Option<&Path>) -> anyhow::Result<Certificate> {
         let made = || -> anyhow::Result<(String, String)> {
-            let names = vec!["localhost".to_owned(), "kubernetes".into(), "kubernetes.default.svc".into(), "127.0.0.1".into(), "::1".into()];
-            let made = rcgen::generate_simple_self_signed(names).context("make the API server's certificate")?;
+            let names = vec![
+                "localhost".to_owned(),
+                "kubernetes".into(),
+                "kubernetes.default.svc".into(),
+                "127.0.0.1".into(),
+                "::1".into(),
+            ];
+            let made = rcgen::generate_simple_self_signed(names)
+                .context("make the API server's certificate")?;
             Ok((made.cert.pem(), made.signing_key.serialize_pem()))
         };
         let (pem, key) = match directory {
@@ -72,7 +79,12 @@ impl Certificate {
 }
 
 fn pem_body(pem: &str) -> anyhow::Result<Vec<u8>> {
-    let text: String = pem.lines().skip_while(|line| !line.starts_with("-----BEGIN")).skip(1).take_while(|line| !line.starts_with("-----END")).collect();
+    let text: String = pem
+        .lines()
+        .skip_while(|line| !line.starts_with("-----BEGIN"))
+        .skip(1)
+        .take_while(|line| !line.starts_with("-----END"))
+        .collect();
     STANDARD.decode(text.trim()).context("read a PEM file: remove tls.crt and tls.key from the data directory to have them made again")
 }
 
@@ -107,7 +119,12 @@ pub fn kubeconfig(api: &Api, certificate: &Certificate, address: SocketAddr) -> 
 }
 
 /// Serves until told to stop; then open requests have a moment to end.
-pub async fn serve(api: Api, certificate: &Certificate, listener: TcpListener, stop: CancellationToken) {
+pub async fn serve(
+    api: Api,
+    certificate: &Certificate,
+    listener: TcpListener,
+    stop: CancellationToken,
+) {
     let acceptor = TlsAcceptor::from(certificate.config.clone());
     let places = Arc::new(tokio::sync::Semaphore::new(MOST_CONNECTIONS));
     let connections = TaskTracker::new();
@@ -125,7 +142,10 @@ pub async fn serve(api: Api, certificate: &Certificate, listener: TcpListener, s
             },
         };
         let Ok(place) = places.clone().try_acquire_owned() else {
-            tracing::warn!(limit = MOST_CONNECTIONS, "a connection to the API is refused: too many are open");
+            tracing::warn!(
+                limit = MOST_CONNECTIONS,
+                "a connection to the API is refused: too many are open"
+            );
             continue;
         };
         let (api, acceptor, stop) = (api.clone(), acceptor.clone(), stop.clone());
@@ -154,8 +174,12 @@ pub async fn serve(api: Api, certificate: &Certificate, listener: TcpListener, s
     connections.wait().await;
 }
 
-async fn answer_request(api: &Api, request: http::Request<hyper::body::Incoming>) -> http::Response<answer::Body> {
-    let authorization = request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+async fn answer_request(
+    api: &Api,
+    request: http::Request<hyper::body::Incoming>,
+) -> http::Response<answer::Body> {
+    let authorization =
+        request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     match api.identify(authorization) {
         Some(user) => api.as_user(user).handle(request).await,
         None => answer::refusal(Style::default(), &Status::unauthorized()),

@@ -128,14 +128,22 @@ struct Resource {
 
 impl Resource {
     fn new(floor: u64) -> Resource {
-        Resource { objects: BTreeMap::new(), history: VecDeque::new(), history_bytes: 0, floor, news: watch::Sender::new(0) }
+        Resource {
+            objects: BTreeMap::new(),
+            history: VecDeque::new(),
+            history_bytes: 0,
+            floor,
+            news: watch::Sender::new(0),
+        }
     }
 
     fn record(&mut self, event: Event) {
         let revision = event.object.revision;
         self.history_bytes += event.object.body.len();
         self.history.push_back(event);
-        while self.history.len() > HISTORY_EVENTS || (self.history_bytes > HISTORY_BYTES && self.history.len() > 1) {
+        while self.history.len() > HISTORY_EVENTS
+            || (self.history_bytes > HISTORY_BYTES && self.history.len() > 1)
+        {
             if let Some(old) = self.history.pop_front() {
                 self.history_bytes -= old.object.body.len();
                 self.floor = old.object.revision;
@@ -148,7 +156,14 @@ impl Resource {
 impl Store {
     /// A store that lives as long as the process.
     pub fn in_memory() -> Store {
-        Store { state: Mutex::new(State { revision: 1, resources: HashMap::new(), log: None, began: 1 }) }
+        Store {
+            state: Mutex::new(State {
+                revision: 1,
+                resources: HashMap::new(),
+                log: None,
+                began: 1,
+            }),
+        }
     }
 
     /// Opens or makes the store in a directory.
@@ -163,13 +178,20 @@ impl Store {
             revision = revision.max(record.revision);
             let resource = match resources.get_mut(&*record.resource) {
                 Some(resource) => resource,
-                None => resources.entry(Arc::from(&*record.resource)).or_insert_with(|| Resource::new(1)),
+                None => resources
+                    .entry(Arc::from(&*record.resource))
+                    .or_insert_with(|| Resource::new(1)),
             };
             match record.body {
                 Some(body) => {
                     let key: Arc<str> = Arc::from(&*record.key);
                     let labels = meta::labels(&body);
-                    let object = Arc::new(Object { key: key.clone(), revision: record.revision, body, labels });
+                    let object = Arc::new(Object {
+                        key: key.clone(),
+                        revision: record.revision,
+                        body,
+                        labels,
+                    });
                     resource.objects.insert(key, object);
                 }
                 None => drop(resource.objects.remove(&*record.key)),
@@ -178,7 +200,9 @@ impl Store {
         for resource in resources.values_mut() {
             resource.floor = revision;
         }
-        Ok(Store { state: Mutex::new(State { revision, resources, log: Some(log), began: revision }) })
+        Ok(Store {
+            state: Mutex::new(State { revision, resources, log: Some(log), began: revision }),
+        })
     }
 
     /// The newest revision.
@@ -200,17 +224,25 @@ impl Store {
     pub fn list(&self, resource: &str, namespace: &str, at: Option<u64>) -> Result<Page, Error> {
         let state = self.state.lock();
         let revision = at.unwrap_or(state.revision);
-        let Some(resource) = state.resources.get(resource) else { return Ok(Page { objects: Vec::new(), revision }) };
+        let Some(resource) = state.resources.get(resource) else {
+            return Ok(Page { objects: Vec::new(), revision });
+        };
         let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
         let current = range(&resource.objects, &prefix);
-        if revision >= state.revision || resource.history.back().is_none_or(|last| last.object.revision <= revision) && revision >= resource.floor {
+        if revision >= state.revision
+            || resource.history.back().is_none_or(|last| last.object.revision <= revision)
+                && revision >= resource.floor
+        {
             return Ok(Page { objects: current.cloned().collect(), revision });
         }
         if revision < resource.floor {
             return Err(Error::TooOld(resource.floor));
         }
-        let mut past: BTreeMap<Arc<str>, Arc<Object>> = current.map(|object| (object.key.clone(), object.clone())).collect();
-        for event in resource.history.iter().rev().take_while(|event| event.object.revision > revision) {
+        let mut past: BTreeMap<Arc<str>, Arc<Object>> =
+            current.map(|object| (object.key.clone(), object.clone())).collect();
+        for event in
+            resource.history.iter().rev().take_while(|event| event.object.revision > revision)
+        {
             if !event.object.key.starts_with(&prefix) {
                 continue;
             }
@@ -223,16 +255,27 @@ impl Store {
     }
 
     /// The events of a resource after a revision, up to `limit` of them, and the revision up to which nothing is missing.
-    pub fn events(&self, resource: &str, after: u64, limit: usize) -> Result<(Vec<Event>, u64), Error> {
+    pub fn events(
+        &self,
+        resource: &str,
+        after: u64,
+        limit: usize,
+    ) -> Result<(Vec<Event>, u64), Error> {
         let state = self.state.lock();
-        let Some(resource) = state.resources.get(resource) else { return Ok((Vec::new(), state.revision.max(after))) };
+        let Some(resource) = state.resources.get(resource) else {
+            return Ok((Vec::new(), state.revision.max(after)));
+        };
         if after < resource.floor {
             return Err(Error::TooOld(resource.floor));
         }
         let begin = resource.history.partition_point(|event| event.object.revision <= after);
         let events: Vec<Event> = resource.history.iter().skip(begin).take(limit).cloned().collect();
         let complete = begin + events.len() == resource.history.len();
-        let reached = if complete { state.revision.max(after) } else { events.last().map_or(after, |last| last.object.revision) };
+        let reached = if complete {
+            state.revision.max(after)
+        } else {
+            events.last().map_or(after, |last| last.object.revision)
+        };
         Ok((events, reached))
     }
 
@@ -243,39 +286,70 @@ impl Store {
         if let Some(resource) = state.resources.get(resource) {
             return resource.news.subscribe();
         }
-        state.resources.entry(Arc::from(resource)).or_insert_with(|| Resource::new(began)).news.subscribe()
+        state
+            .resources
+            .entry(Arc::from(resource))
+            .or_insert_with(|| Resource::new(began))
+            .news
+            .subscribe()
     }
 
     /// Stores a new object; sets `metadata.resourceVersion` in it.
-    pub fn create(&self, resource: &str, key: &str, value: &mut Value) -> Result<Arc<Object>, Error> {
+    pub fn create(
+        &self,
+        resource: &str,
+        key: &str,
+        value: &mut Value,
+    ) -> Result<Arc<Object>, Error> {
         self.write(resource, key, value, None)
     }
 
     /// Stores another state of an object that still has the revision `seen`; sets `metadata.resourceVersion` in it.
-    pub fn update(&self, resource: &str, key: &str, value: &mut Value, seen: u64) -> Result<Arc<Object>, Error> {
+    pub fn update(
+        &self,
+        resource: &str,
+        key: &str,
+        value: &mut Value,
+        seen: u64,
+    ) -> Result<Arc<Object>, Error> {
         self.write(resource, key, value, Some(seen))
     }
 
-    fn write(&self, resource: &str, key: &str, value: &mut Value, seen: Option<u64>) -> Result<Arc<Object>, Error> {
+    fn write(
+        &self,
+        resource: &str,
+        key: &str,
+        value: &mut Value,
+        seen: Option<u64>,
+    ) -> Result<Arc<Object>, Error> {
         let labels = meta::labels_of(value);
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let began = state.began;
         let revision = state.revision + 1;
-        let before = state.resources.get(resource).and_then(|resource| resource.objects.get(key)).cloned();
+        let before =
+            state.resources.get(resource).and_then(|resource| resource.objects.get(key)).cloned();
         match (&before, seen) {
             (Some(before), None) => return Err(Error::Exists(before.key.clone())),
             (None, Some(_)) => return Err(Error::Missing(key.into())),
-            (Some(before), Some(seen)) if before.revision != seen => return Err(Error::Changed(key.into())),
+            (Some(before), Some(seen)) if before.revision != seen => {
+                return Err(Error::Changed(key.into()));
+            }
             _ => {}
         }
         value["metadata"]["resourceVersion"] = Value::String(revision.to_string());
         let body = Bytes::from(serde_json::to_vec(value).expect("a JSON value serializes"));
         if let Some(log) = &mut state.log {
-            log.append(&frame::Record { revision, resource: resource.into(), key: key.into(), body: Some(body.clone()) })?;
+            log.append(&frame::Record {
+                revision,
+                resource: resource.into(),
+                key: key.into(),
+                body: Some(body.clone()),
+            })?;
         }
         state.revision = revision;
-        let name: Arc<str> = before.as_ref().map_or_else(|| Arc::from(key), |before| before.key.clone());
+        let name: Arc<str> =
+            before.as_ref().map_or_else(|| Arc::from(key), |before| before.key.clone());
         let object = Arc::new(Object { key: name.clone(), revision, body, labels });
         let resource = resource_mut(&mut state.resources, resource, began);
         resource.objects.insert(name, object.clone());
@@ -291,19 +365,29 @@ impl Store {
         let state = &mut *guard;
         let began = state.began;
         let revision = state.revision + 1;
-        let before = state.resources.get(resource).and_then(|resource| resource.objects.get(key)).cloned();
+        let before =
+            state.resources.get(resource).and_then(|resource| resource.objects.get(key)).cloned();
         let before = before.ok_or_else(|| Error::Missing(key.into()))?;
         if before.revision != seen {
             return Err(Error::Changed(key.into()));
         }
         if let Some(log) = &mut state.log {
-            log.append(&frame::Record { revision, resource: resource.into(), key: key.into(), body: None })?;
+            log.append(&frame::Record {
+                revision,
+                resource: resource.into(),
+                key: key.into(),
+                body: None,
+            })?;
         }
         state.revision = revision;
         let last = restamped(&before, revision);
         let resource = resource_mut(&mut state.resources, resource, began);
         resource.objects.remove(key);
-        resource.record(Event { change: Change::Deleted, object: last.clone(), before: Some(before) });
+        resource.record(Event {
+            change: Change::Deleted,
+            object: last.clone(),
+            before: Some(before),
+        });
         self.compact_when_worth_it(state);
         Ok(last)
     }
@@ -316,7 +400,9 @@ impl Store {
         let objects: Vec<(Arc<str>, Arc<Object>)> = state
             .resources
             .iter()
-            .flat_map(|(name, resource)| resource.objects.values().map(|object| (name.clone(), object.clone())))
+            .flat_map(|(name, resource)| {
+                resource.objects.values().map(|object| (name.clone(), object.clone()))
+            })
             .collect();
         log.compact(state.revision, objects);
     }
@@ -330,14 +416,21 @@ pub fn restamped(object: &Object, revision: u64) -> Arc<Object> {
     Arc::new(Object { key: object.key.clone(), revision, body, labels: object.labels.clone() })
 }
 
-fn resource_mut<'a>(resources: &'a mut HashMap<Arc<str>, Resource>, name: &str, began: u64) -> &'a mut Resource {
+fn resource_mut<'a>(
+    resources: &'a mut HashMap<Arc<str>, Resource>,
+    name: &str,
+    began: u64,
+) -> &'a mut Resource {
     if !resources.contains_key(name) {
         resources.insert(Arc::from(name), Resource::new(began));
     }
     resources.get_mut(name).expect("inserted above")
 }
 
-fn range<'a>(objects: &'a BTreeMap<Arc<str>, Arc<Object>>, prefix: &'a str) -> impl Iterator<Item = &'a Arc<Object>> {
+fn range<'a>(
+    objects: &'a BTreeMap<Arc<str>, Arc<Object>>,
+    prefix: &'a str,
+) -> impl Iterator<Item = &'a Arc<Object>> {
     objects
         .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
         .take_while(move |(key, _)| key.starts_with(prefix))

@@ -12,15 +12,20 @@ use crate::kinds::Kind;
 use crate::patch;
 
 /// Decides about an object before it is stored, and may change it.
-pub type Admission = Arc<dyn Fn(&AdmissionRequest<DynamicObject>) -> AdmissionResponse + Send + Sync>;
+pub type Admission =
+    Arc<dyn Fn(&AdmissionRequest<DynamicObject>) -> AdmissionResponse + Send + Sync>;
 
 /// The name of the webhook that Knative has for a kind; none when it has none.
 fn webhook(kind: &Kind, namespace: &str) -> Option<&'static str> {
     match &*kind.group {
-        "serving.knative.dev" | "autoscaling.internal.knative.dev" | "networking.internal.knative.dev" => Some("validation.webhook.serving.knative.dev"),
-        "eventing.knative.dev" | "messaging.knative.dev" | "sources.knative.dev" | "flows.knative.dev" | "sinks.knative.dev" => {
-            Some("validation.webhook.eventing.knative.dev")
-        }
+        "serving.knative.dev"
+        | "autoscaling.internal.knative.dev"
+        | "networking.internal.knative.dev" => Some("validation.webhook.serving.knative.dev"),
+        "eventing.knative.dev"
+        | "messaging.knative.dev"
+        | "sources.knative.dev"
+        | "flows.knative.dev"
+        | "sinks.knative.dev" => Some("validation.webhook.eventing.knative.dev"),
         "" if &*kind.plural == "configmaps" => match namespace {
             "knative-serving" => Some("config.webhook.serving.knative.dev"),
             "knative-eventing" => Some("config.webhook.eventing.knative.dev"),
@@ -31,23 +36,43 @@ fn webhook(kind: &Kind, namespace: &str) -> Option<&'static str> {
 }
 
 /// Asks the platform about a write and applies what it changes. Says whether it changed anything.
-pub fn admit(call: &mut Call<'_>, operation: &str, value: &mut Value, old: Option<&Value>, dry_run: bool) -> Result<bool, Refusal> {
+pub fn admit(
+    call: &mut Call<'_>,
+    operation: &str,
+    value: &mut Value,
+    old: Option<&Value>,
+    dry_run: bool,
+) -> Result<bool, Refusal> {
     let Some(response) = ask(call, operation, value, old, dry_run)? else { return Ok(false) };
     let Some(bytes) = response.patch else { return Ok(false) };
     let operations = serde_json::from_slice(&bytes).map_err(Status::internal)?;
-    patch::json::apply(value, &operations).map_err(|error| Status::internal(format!("the platform's own patch does not apply: {error:?}")))?;
+    patch::json::apply(value, &operations).map_err(|error| {
+        Status::internal(format!("the platform's own patch does not apply: {error:?}"))
+    })?;
     Ok(true)
 }
 
 /// Asks the platform about a deletion; writes have been asked about when they were changed.
-pub fn validate(call: &mut Call<'_>, operation: &str, value: &Value, old: Option<&Value>, dry_run: bool) -> Result<(), Refusal> {
+pub fn validate(
+    call: &mut Call<'_>,
+    operation: &str,
+    value: &Value,
+    old: Option<&Value>,
+    dry_run: bool,
+) -> Result<(), Refusal> {
     if operation == "DELETE" {
         ask(call, operation, value, old, dry_run)?;
     }
     Ok(())
 }
 
-fn ask(call: &mut Call<'_>, operation: &str, value: &Value, old: Option<&Value>, dry_run: bool) -> Result<Option<AdmissionResponse>, Refusal> {
+fn ask(
+    call: &mut Call<'_>,
+    operation: &str,
+    value: &Value,
+    old: Option<&Value>,
+    dry_run: bool,
+) -> Result<Option<AdmissionResponse>, Refusal> {
     let Some(name) = webhook(&call.kind, &call.path.namespace) else { return Ok(None) };
     let Some(admission) = call.server.admission.read().clone() else { return Ok(None) };
     let kind = &call.kind;
@@ -64,14 +89,19 @@ fn ask(call: &mut Call<'_>, operation: &str, value: &Value, old: Option<&Value>,
     if !subresource.is_empty() {
         request["subResource"] = subresource.into();
     }
-    let request: AdmissionRequest<DynamicObject> = serde_json::from_value(request).map_err(Status::internal)?;
+    let request: AdmissionRequest<DynamicObject> =
+        serde_json::from_value(request).map_err(Status::internal)?;
     let response = admission(&request);
     call.warnings.extend(response.warnings.iter().flatten().cloned());
     if response.allowed {
         return Ok(Some(response));
     }
-    let code = u16::try_from(response.result.code).ok().filter(|code| (400..600).contains(code)).unwrap_or(400);
-    let message = format!("admission webhook {name:?} denied the request: {}", response.result.message);
+    let code = u16::try_from(response.result.code)
+        .ok()
+        .filter(|code| (400..600).contains(code))
+        .unwrap_or(400);
+    let message =
+        format!("admission webhook {name:?} denied the request: {}", response.result.message);
     let reason = match code {
         400 => "BadRequest",
         403 => "Forbidden",

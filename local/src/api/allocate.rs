@@ -73,7 +73,12 @@ pub fn before_create(server: &Server, kind: &Kind, value: &mut Value) -> Result<
 }
 
 /// Gives a changed Service what it needs now; it keeps what it has.
-pub fn before_update(server: &Server, kind: &Kind, new: &mut Value, old: &Value) -> Result<(), Refusal> {
+pub fn before_update(
+    server: &Server,
+    kind: &Kind,
+    new: &mut Value,
+    old: &Value,
+) -> Result<(), Refusal> {
     if !is_service(kind) {
         return Ok(());
     }
@@ -102,13 +107,20 @@ pub fn before_update(server: &Server, kind: &Kind, new: &mut Value, old: &Value)
         let before: Vec<Value> = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
         for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
             let unset = port["nodePort"].as_u64().unwrap_or(0) == 0;
-            let same = before.iter().find(|one| one["port"] == port["port"] && one["protocol"] == port["protocol"]);
+            let same = before
+                .iter()
+                .find(|one| one["port"] == port["port"] && one["protocol"] == port["protocol"]);
             if let Some(number) = same.filter(|_| unset).and_then(|one| one["nodePort"].as_u64()) {
                 port["nodePort"] = number.into();
             }
         }
     } else {
-        let before: HashSet<u64> = old["spec"]["ports"].as_array().into_iter().flatten().filter_map(|port| port["nodePort"].as_u64()).collect();
+        let before: HashSet<u64> = old["spec"]["ports"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|port| port["nodePort"].as_u64())
+            .collect();
         for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
             if port["nodePort"].as_u64().is_some_and(|number| before.contains(&number)) {
                 if let Some(port) = port.as_object_mut() {
@@ -135,11 +147,17 @@ fn give(server: &Server, value: &mut Value) -> Result<(), Refusal> {
     }
     let address = spec["clusterIP"].as_str().unwrap_or_default().to_owned();
     let wants_address = address.is_empty();
-    let wants_ports = needs_ports(value) && value["spec"]["ports"].as_array().into_iter().flatten().any(|port| port["nodePort"].as_u64().unwrap_or(0) == 0);
+    let wants_ports = needs_ports(value)
+        && value["spec"]["ports"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|port| port["nodePort"].as_u64().unwrap_or(0) == 0);
     if wants_address || wants_ports {
         let taken = taken(server, value["metadata"]["uid"].as_str().unwrap_or_default());
         if wants_address {
-            let address = free_address(&server.network, &taken.addresses).ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))?;
+            let address = free_address(&server.network, &taken.addresses)
+                .ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))?;
             value["spec"]["clusterIP"] = address.clone().into();
             value["spec"]["clusterIPs"] = json!([address]);
         }
@@ -147,7 +165,9 @@ fn give(server: &Server, value: &mut Value) -> Result<(), Refusal> {
             let mut ports = taken.ports;
             for port in value["spec"]["ports"].as_array_mut().into_iter().flatten() {
                 if port["nodePort"].as_u64().unwrap_or(0) == 0 {
-                    let number = free_port(&ports).ok_or_else(|| Status::internal("failed to allocate a nodePort: range is full"))?;
+                    let number = free_port(&ports).ok_or_else(|| {
+                        Status::internal("failed to allocate a nodePort: range is full")
+                    })?;
                     ports.insert(number);
                     port["nodePort"] = number.into();
                 }
@@ -162,7 +182,8 @@ fn give(server: &Server, value: &mut Value) -> Result<(), Refusal> {
         value["spec"]["ipFamilies"] = json!(["IPv4"]);
     }
     if value["spec"].get("ipFamilyPolicy").is_none() {
-        let open = address == "None" && value["spec"]["selector"].as_object().is_none_or(|selector| selector.is_empty());
+        let open = address == "None"
+            && value["spec"]["selector"].as_object().is_none_or(|selector| selector.is_empty());
         let policy = if open { "RequireDualStack" } else { "SingleStack" };
         value["spec"]["ipFamilyPolicy"] = policy.into();
         if open {
@@ -177,7 +198,9 @@ fn free_address(network: &Network, taken: &HashSet<String>) -> Option<String> {
     let begin = 256.min(network.size / 16).max(1);
     let span = network.size.checked_sub(begin + 1)?;
     let start = random() % span.max(1);
-    (0..span).map(|step| Ipv4Addr::from(network.base + begin + (start + step) % span).to_string()).find(|address| !taken.contains(address))
+    (0..span)
+        .map(|step| Ipv4Addr::from(network.base + begin + (start + step) % span).to_string())
+        .find(|address| !taken.contains(address))
 }
 
 fn free_port(taken: &HashSet<u64>) -> Option<u64> {
@@ -200,29 +223,60 @@ pub fn validate(server: &Server, kind: &Kind, value: &Value, old: Option<&Value>
     let spec = &value["spec"];
     let unchanged = |field: &str| old.is_some_and(|old| old["spec"].get(field) == spec.get(field));
     let address = spec["clusterIP"].as_str().unwrap_or_default();
-    if !matches!(address, "" | "None") && !unchanged("clusterIP") && spec["type"] != "ExternalName" {
+    if !matches!(address, "" | "None") && !unchanged("clusterIP") && spec["type"] != "ExternalName"
+    {
         if let Ok(parsed) = address.parse::<Ipv4Addr>() {
             let network = &server.network;
             if !network.contains(parsed) {
                 let range = format!("{}/{}", Ipv4Addr::from(network.base), network.prefix);
-                let text = format!("failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}");
+                let text = format!(
+                    "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"
+                );
                 causes.push(Cause::invalid("spec.clusterIPs", &json!([address]), &text));
-            } else if taken(server, value["metadata"]["uid"].as_str().unwrap_or_default()).addresses.contains(address) {
-                let text = format!("failed to allocate IP {address}: provided IP is already allocated");
+            } else if taken(server, value["metadata"]["uid"].as_str().unwrap_or_default())
+                .addresses
+                .contains(address)
+            {
+                let text =
+                    format!("failed to allocate IP {address}: provided IP is already allocated");
                 causes.push(Cause::invalid("spec.clusterIPs", &json!([address]), &text));
             }
         }
     }
     if needs_ports(value) {
-        let known: HashSet<u64> = old.map(|old| old["spec"]["ports"].as_array().into_iter().flatten().filter_map(|port| port["nodePort"].as_u64()).collect()).unwrap_or_default();
+        let known: HashSet<u64> = old
+            .map(|old| {
+                old["spec"]["ports"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|port| port["nodePort"].as_u64())
+                    .collect()
+            })
+            .unwrap_or_default();
         for (index, port) in spec["ports"].as_array().into_iter().flatten().enumerate() {
-            let Some(number) = port["nodePort"].as_u64().filter(|number| *number != 0 && !known.contains(number)) else { continue };
+            let Some(number) =
+                port["nodePort"].as_u64().filter(|number| *number != 0 && !known.contains(number))
+            else {
+                continue;
+            };
             let field = format!("spec.ports[{index}].nodePort");
             if !u16::try_from(number).is_ok_and(|number| NODE_PORTS.contains(&number)) {
-                let text = format!("provided port is not in the valid range. The range of valid ports is {}-{}", NODE_PORTS.start(), NODE_PORTS.end());
+                let text = format!(
+                    "provided port is not in the valid range. The range of valid ports is {}-{}",
+                    NODE_PORTS.start(),
+                    NODE_PORTS.end()
+                );
                 causes.push(Cause::invalid(&field, &json!(number), &text));
-            } else if taken(server, value["metadata"]["uid"].as_str().unwrap_or_default()).ports.contains(&number) {
-                causes.push(Cause::invalid(&field, &json!(number), "provided port is already allocated"));
+            } else if taken(server, value["metadata"]["uid"].as_str().unwrap_or_default())
+                .ports
+                .contains(&number)
+            {
+                causes.push(Cause::invalid(
+                    &field,
+                    &json!(number),
+                    "provided port is already allocated",
+                ));
             }
         }
     }

@@ -25,11 +25,17 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Body::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Body::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Body::Stream(stream) => stream.as_mut().poll_next(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
+            Body::Stream(stream) => stream
+                .as_mut()
+                .poll_next(context)
+                .map(|piece| piece.map(|piece| Ok(Frame::data(piece)))),
         }
     }
 
@@ -59,13 +65,16 @@ pub fn bytes(code: u16, content_type: &'static str, body: Bytes) -> Response<Bod
     let mut response = Response::new(Body::Whole(body));
     *response.status_mut() = StatusCode::from_u16(code).expect("codes are written as literals");
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     response
 }
 
 /// Plain text.
 pub fn text(code: u16, text: &str) -> Response<Body> {
-    let mut response = bytes(code, "text/plain; charset=utf-8", Bytes::copy_from_slice(text.as_bytes()));
+    let mut response =
+        bytes(code, "text/plain; charset=utf-8", Bytes::copy_from_slice(text.as_bytes()));
     response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     response
 }
@@ -92,7 +101,10 @@ pub fn status(style: Style, status: &Status) -> Response<Body> {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if code == 401 {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"kubernetes\""));
+        response.headers_mut().insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Bearer realm=\"kubernetes\""),
+        );
     }
     response
 }

@@ -27,7 +27,13 @@ pub struct Attributes {
 }
 
 /// Refuses what the user may not do.
-pub fn check(server: &Server, user: &User, parts: &Parts, query: &Query, target: Option<&Path>) -> Result<(), Refusal> {
+pub fn check(
+    server: &Server,
+    user: &User,
+    parts: &Parts,
+    query: &Query,
+    target: Option<&Path>,
+) -> Result<(), Refusal> {
     if user.is_master() {
         return Ok(());
     }
@@ -41,11 +47,19 @@ pub fn check(server: &Server, user: &User, parts: &Parts, query: &Query, target:
 /// The refusal of something.
 pub fn forbidden(user: &User, what: &Attributes) -> Refusal {
     if !what.path.is_empty() {
-        let message = format!("forbidden: User {:?} cannot {} path {:?}", user.name, what.verb, what.path);
+        let message =
+            format!("forbidden: User {:?} cannot {} path {:?}", user.name, what.verb, what.path);
         return Status::other(403, "Forbidden", message, Some(super::status::Details::default()));
     }
-    let resource = if what.subresource.is_empty() { what.resource.clone() } else { format!("{}/{}", what.resource, what.subresource) };
-    let mut why = format!("User {:?} cannot {} resource {resource:?} in API group {:?}", user.name, what.verb, what.group);
+    let resource = if what.subresource.is_empty() {
+        what.resource.clone()
+    } else {
+        format!("{}/{}", what.resource, what.subresource)
+    };
+    let mut why = format!(
+        "User {:?} cannot {} resource {resource:?} in API group {:?}",
+        user.name, what.verb, what.group
+    );
     if what.namespace.is_empty() {
         why.push_str(" at the cluster scope");
     } else {
@@ -72,7 +86,11 @@ fn attributes(parts: &Parts, query: &Query, target: Option<&Path>) -> Attributes
         _ => &verb,
     };
     // A namespace is in itself.
-    let namespace = if target.resource == "namespaces" { target.name.clone() } else { target.namespace.clone() };
+    let namespace = if target.resource == "namespaces" {
+        target.name.clone()
+    } else {
+        target.namespace.clone()
+    };
     Attributes {
         verb: verb.to_owned(),
         group: target.group.clone(),
@@ -112,23 +130,45 @@ pub fn grants(server: &Server, user: &User, namespace: &str) -> Vec<Grant> {
         bindings.push(("rolebindings", namespace.to_owned()));
     }
     for (plural, namespace) in bindings {
-        let Ok(page) = server.store.list(&format!("{GROUP}/{plural}"), &namespace, None) else { continue };
+        let Ok(page) = server.store.list(&format!("{GROUP}/{plural}"), &namespace, None) else {
+            continue;
+        };
         for object in page.objects {
             let binding = object.value();
             let subjects = binding["subjects"].as_array().cloned().unwrap_or_default();
-            let Some(subject) = subjects.iter().find(|subject| is_subject(user, subject, &namespace)) else { continue };
+            let Some(subject) =
+                subjects.iter().find(|subject| is_subject(user, subject, &namespace))
+            else {
+                continue;
+            };
             let role = &binding["roleRef"];
-            let (kind, name) = (role["kind"].as_str().unwrap_or_default(), role["name"].as_str().unwrap_or_default());
+            let (kind, name) = (
+                role["kind"].as_str().unwrap_or_default(),
+                role["name"].as_str().unwrap_or_default(),
+            );
             let found = match kind {
                 "ClusterRole" => server.store.get(&format!("{GROUP}/clusterroles"), name),
                 _ => server.store.get(&format!("{GROUP}/roles"), &format!("{namespace}/{name}")),
             };
             let Some(found) = found else { continue };
             let what = if namespace.is_empty() { "ClusterRoleBinding" } else { "RoleBinding" };
-            let place = if namespace.is_empty() { object.name().to_owned() } else { format!("{}/{namespace}", object.name()) };
+            let place = if namespace.is_empty() {
+                object.name().to_owned()
+            } else {
+                format!("{}/{namespace}", object.name())
+            };
             let who = match subject["kind"].as_str() {
-                Some("ServiceAccount") => format!("ServiceAccount {:?}", format!("{}/{}", subject["name"].as_str().unwrap_or_default(), subject["namespace"].as_str().unwrap_or_default())),
-                Some(other) => format!("{other} {:?}", subject["name"].as_str().unwrap_or_default()),
+                Some("ServiceAccount") => format!(
+                    "ServiceAccount {:?}",
+                    format!(
+                        "{}/{}",
+                        subject["name"].as_str().unwrap_or_default(),
+                        subject["namespace"].as_str().unwrap_or_default()
+                    )
+                ),
+                Some(other) => {
+                    format!("{other} {:?}", subject["name"].as_str().unwrap_or_default())
+                }
                 None => String::new(),
             };
             let reason = format!("RBAC: allowed by {what} {place:?} of {kind} {name:?} to {who}");
@@ -141,9 +181,15 @@ pub fn grants(server: &Server, user: &User, namespace: &str) -> Vec<Grant> {
 /// A role's rules; those of an aggregated role are the rules of the roles that it selects.
 fn rules_of(server: &Server, role: &Value) -> Vec<Value> {
     let mut rules = role["rules"].as_array().cloned().unwrap_or_default();
-    for selector in role["aggregationRule"]["clusterRoleSelectors"].as_array().into_iter().flatten() {
-        let Ok(selector) = crate::selector::parse_labels(&super::scale::selector_text(selector)) else { continue };
-        let Ok(page) = server.store.list("rbac.authorization.k8s.io/clusterroles", "", None) else { continue };
+    for selector in role["aggregationRule"]["clusterRoleSelectors"].as_array().into_iter().flatten()
+    {
+        let Ok(selector) = crate::selector::parse_labels(&super::scale::selector_text(selector))
+        else {
+            continue;
+        };
+        let Ok(page) = server.store.list("rbac.authorization.k8s.io/clusterroles", "", None) else {
+            continue;
+        };
         for object in page.objects.iter().filter(|object| selector.match_sorted(&object.labels)) {
             rules.extend(object.value()["rules"].as_array().cloned().unwrap_or_default());
         }
@@ -157,7 +203,8 @@ fn is_subject(user: &User, subject: &Value, namespace: &str) -> bool {
         Some("User") => user.name == name,
         Some("Group") => user.groups.iter().any(|group| group == name),
         Some("ServiceAccount") => {
-            let namespace = subject["namespace"].as_str().filter(|one| !one.is_empty()).unwrap_or(namespace);
+            let namespace =
+                subject["namespace"].as_str().filter(|one| !one.is_empty()).unwrap_or(namespace);
             user.name == format!("system:serviceaccount:{namespace}:{name}")
         }
         _ => false,
@@ -173,22 +220,49 @@ fn grants_attributes(rule: &Value, what: &Attributes) -> bool {
         return false;
     }
     if !what.path.is_empty() {
-        return rule["nonResourceURLs"].as_array().into_iter().flatten().filter_map(Value::as_str).any(|pattern| {
-            pattern == what.path || pattern.strip_suffix('*').is_some_and(|prefix| what.path.starts_with(prefix))
-        });
+        return rule["nonResourceURLs"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .any(|pattern| {
+                pattern == what.path
+                    || pattern.strip_suffix('*').is_some_and(|prefix| what.path.starts_with(prefix))
+            });
     }
-    let full = if what.subresource.is_empty() { what.resource.clone() } else { format!("{}/{}", what.resource, what.subresource) };
+    let full = if what.subresource.is_empty() {
+        what.resource.clone()
+    } else {
+        format!("{}/{}", what.resource, what.subresource)
+    };
     let every = format!("*/{}", what.subresource);
-    let resource = rule["resources"].as_array().into_iter().flatten().any(|one| *one == full || one == "*" || !what.subresource.is_empty() && *one == every);
+    let resource = rule["resources"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|one| *one == full || one == "*" || !what.subresource.is_empty() && *one == every);
     let names = rule["resourceNames"].as_array().filter(|names| !names.is_empty());
-    has(&rule["apiGroups"], &what.group) && resource && names.is_none_or(|names| !what.name.is_empty() && names.iter().any(|name| *name == what.name))
+    has(&rule["apiGroups"], &what.group)
+        && resource
+        && names.is_none_or(|names| {
+            !what.name.is_empty() && names.iter().any(|name| *name == what.name)
+        })
 }
 
 /// The user that a request is made as.
 pub fn impersonated(server: &Server, user: &User, headers: &HeaderMap) -> Result<User, Refusal> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let all = |name: &str| -> Vec<String> { headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).map(str::to_owned).collect() };
-    let (name, groups, uid) = (text("impersonate-user"), all("impersonate-group"), text("impersonate-uid"));
+    let text =
+        |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let all = |name: &str| -> Vec<String> {
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .map(str::to_owned)
+            .collect()
+    };
+    let (name, groups, uid) =
+        (text("impersonate-user"), all("impersonate-group"), text("impersonate-uid"));
     let extra: Vec<(String, String)> = headers
         .iter()
         .filter_map(|(key, value)| {
@@ -200,10 +274,15 @@ pub fn impersonated(server: &Server, user: &User, headers: &HeaderMap) -> Result
         if groups.is_empty() && uid.is_none() && extra.is_empty() {
             return Ok(user.clone());
         }
-        let message = "requested [{ Group  some-group system:masters    }] without impersonating a user";
+        let message =
+            "requested [{ Group  some-group system:masters    }] without impersonating a user";
         tracing::debug!("{message}");
-        let wanted: Vec<String> = groups.iter().map(|group| format!("{{Group  {group}  v1    }}")).collect();
-        return Err(Status::internal(format!("requested [{}] without impersonating a user", wanted.join(" "))));
+        let wanted: Vec<String> =
+            groups.iter().map(|group| format!("{{Group  {group}  v1    }}")).collect();
+        return Err(Status::internal(format!(
+            "requested [{}] without impersonating a user",
+            wanted.join(" ")
+        )));
     };
     let ask = |resource: &str, name: &str, namespace: &str, group: &str, subresource: &str| {
         let what = Attributes {
@@ -232,10 +311,13 @@ pub fn impersonated(server: &Server, user: &User, headers: &HeaderMap) -> Result
         ask("userextras", value, "", "authentication.k8s.io", key)?;
     }
     let mut new = match account {
-        Some((namespace, account)) if groups.is_empty() => super::tokens::service_account(namespace, account),
+        Some((namespace, account)) if groups.is_empty() => {
+            super::tokens::service_account(namespace, account)
+        }
         _ => User { name: name.clone(), groups, ..User::default() },
     };
-    let authenticated = if name == "system:anonymous" { "system:unauthenticated" } else { "system:authenticated" };
+    let authenticated =
+        if name == "system:anonymous" { "system:unauthenticated" } else { "system:authenticated" };
     if !new.groups.iter().any(|group| group == authenticated) {
         new.groups.push(authenticated.into());
     }
@@ -247,7 +329,12 @@ pub fn impersonated(server: &Server, user: &User, headers: &HeaderMap) -> Result
 }
 
 /// Nobody can grant more than they have.
-pub fn check_escalation(server: &Server, user: &User, kind: &Kind, value: &Value) -> Result<(), Refusal> {
+pub fn check_escalation(
+    server: &Server,
+    user: &User,
+    kind: &Kind,
+    value: &Value,
+) -> Result<(), Refusal> {
     if user.is_master() || &*kind.group != "rbac.authorization.k8s.io" {
         return Ok(());
     }
@@ -257,8 +344,12 @@ pub fn check_escalation(server: &Server, user: &User, kind: &Kind, value: &Value
         let role = &value["roleRef"];
         let role_name = role["name"].as_str().unwrap_or_default();
         let found = match role["kind"].as_str() {
-            Some("ClusterRole") => server.store.get("rbac.authorization.k8s.io/clusterroles", role_name),
-            _ => server.store.get("rbac.authorization.k8s.io/roles", &format!("{namespace}/{role_name}")),
+            Some("ClusterRole") => {
+                server.store.get("rbac.authorization.k8s.io/clusterroles", role_name)
+            }
+            _ => server
+                .store
+                .get("rbac.authorization.k8s.io/roles", &format!("{namespace}/{role_name}")),
         };
         let Some(found) = found else {
             let plural = if role["kind"] == "ClusterRole" { "clusterroles" } else { "roles" };
@@ -268,12 +359,24 @@ pub fn check_escalation(server: &Server, user: &User, kind: &Kind, value: &Value
     } else {
         ("escalate", value["rules"].as_array().cloned().unwrap_or_default())
     };
-    let may = Attributes { verb: verb.into(), group: kind.group.to_string(), resource: kind.plural.to_string(), namespace: namespace.into(), name: name.into(), ..Attributes::default() };
+    let may = Attributes {
+        verb: verb.into(),
+        group: kind.group.to_string(),
+        resource: kind.plural.to_string(),
+        namespace: namespace.into(),
+        name: name.into(),
+        ..Attributes::default()
+    };
     if allowed(server, user, &may).is_some() {
         return Ok(());
     }
-    let held: Vec<Value> = grants(server, user, namespace).into_iter().flat_map(|grant| grant.rules).collect();
-    let missing: Vec<Value> = rules.iter().flat_map(single_rules).filter(|rule| !held.iter().any(|one| covers(one, rule))).collect();
+    let held: Vec<Value> =
+        grants(server, user, namespace).into_iter().flat_map(|grant| grant.rules).collect();
+    let missing: Vec<Value> = rules
+        .iter()
+        .flat_map(single_rules)
+        .filter(|rule| !held.iter().any(|one| covers(one, rule)))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -298,8 +401,12 @@ fn single_rules(rule: &Value) -> Vec<Value> {
         }
         for group in list("apiGroups") {
             for resource in list("resources") {
-                let mut one = json!({"verbs": [verb], "apiGroups": [group], "resources": [resource]});
-                if let Some(names) = rule.get("resourceNames").filter(|names| names.as_array().is_some_and(|names| !names.is_empty())) {
+                let mut one =
+                    json!({"verbs": [verb], "apiGroups": [group], "resources": [resource]});
+                if let Some(names) = rule
+                    .get("resourceNames")
+                    .filter(|names| names.as_array().is_some_and(|names| !names.is_empty()))
+                {
                     one["resourceNames"] = names.clone();
                 }
                 single.push(one);
@@ -310,20 +417,50 @@ fn single_rules(rule: &Value) -> Vec<Value> {
 }
 
 fn covers(held: &Value, wanted: &Value) -> bool {
-    let all = |key: &str| wanted[key].as_array().into_iter().flatten().all(|one| has(&held[key], one.as_str().unwrap_or_default()));
+    let all = |key: &str| {
+        wanted[key]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .all(|one| has(&held[key], one.as_str().unwrap_or_default()))
+    };
     let names = held["resourceNames"].as_array().is_none_or(Vec::is_empty)
-        || wanted["resourceNames"].as_array().is_some_and(|names| !names.is_empty() && names.iter().all(|name| has(&held["resourceNames"], name.as_str().unwrap_or_default())));
-    if wanted.get("nonResourceURLs").is_some() { all("verbs") && all("nonResourceURLs") } else { all("verbs") && all("apiGroups") && all("resources") && names }
+        || wanted["resourceNames"].as_array().is_some_and(|names| {
+            !names.is_empty()
+                && names
+                    .iter()
+                    .all(|name| has(&held["resourceNames"], name.as_str().unwrap_or_default()))
+        });
+    if wanted.get("nonResourceURLs").is_some() {
+        all("verbs") && all("nonResourceURLs")
+    } else {
+        all("verbs") && all("apiGroups") && all("resources") && names
+    }
 }
 
 fn rule_text(rule: &Value) -> String {
-    let list = |key: &str| -> String { rule[key].as_array().into_iter().flatten().map(Value::to_string).collect::<Vec<_>>().join(" ") };
-    let parts = [("APIGroups", "apiGroups"), ("NonResourceURLs", "nonResourceURLs"), ("Resources", "resources"), ("ResourceNames", "resourceNames"), ("Verbs", "verbs")];
+    let list = |key: &str| -> String {
+        rule[key]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(Value::to_string)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let parts = [
+        ("APIGroups", "apiGroups"),
+        ("NonResourceURLs", "nonResourceURLs"),
+        ("Resources", "resources"),
+        ("ResourceNames", "resourceNames"),
+        ("Verbs", "verbs"),
+    ];
     let parts: Vec<String> = parts
         .iter()
         .filter(|(_, key)| rule[*key].as_array().is_some_and(|list| !list.is_empty()))
         .map(|(name, key)| format!("{name}:[{}]", list(key).replace(' ', ", ").replace(", ", " ")))
         .collect();
-    let texts: Vec<String> = parts.into_iter().map(|part| part.replace("\" \"", "\", \"")).collect();
+    let texts: Vec<String> =
+        parts.into_iter().map(|part| part.replace("\" \"", "\", \"")).collect();
     format!("{{{}}}", texts.join(", "))
 }

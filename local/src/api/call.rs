@@ -49,21 +49,48 @@ pub fn pretty(parts: &Parts) -> bool {
     if let Some(flag) = query.get("pretty") {
         return matches!(flag.to_ascii_lowercase().as_str(), "1" | "t" | "true");
     }
-    let agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let agent = parts
+        .headers
+        .get(header::USER_AGENT)
+        .and_then(|agent| agent.to_str().ok())
+        .unwrap_or_default();
     ["curl", "Wget", "Mozilla/5.0"].iter().any(|prefix| agent.starts_with(prefix))
 }
 
 impl<'a> Call<'a> {
     /// Finds the kind of a path and the form of its answer.
-    pub fn new(server: &'a Server, user: User, path: Path, parts: Parts, query: Query, body: Bytes) -> Result<Found<'a>, Refusal> {
+    pub fn new(
+        server: &'a Server,
+        user: User,
+        path: Path,
+        parts: Parts,
+        query: Query,
+        body: Bytes,
+    ) -> Result<Found<'a>, Refusal> {
         let Some(kind) = server.registry.find(&path.group, &path.version, &path.resource) else {
-            let builtin = path.group.is_empty() || server.registry.all().iter().any(|kind| *kind.group == *path.group && !kind.is_custom());
-            return if builtin { Err(Status::no_such_resource()) } else { Ok(Found::Nothing(answer::no_page())) };
+            let builtin = path.group.is_empty()
+                || server
+                    .registry
+                    .all()
+                    .iter()
+                    .any(|kind| *kind.group == *path.group && !kind.is_custom());
+            return if builtin {
+                Err(Status::no_such_resource())
+            } else {
+                Ok(Found::Nothing(answer::no_page()))
+            };
         };
         let refusal = || {
-            if kind.is_custom() { Ok(Found::Nothing(answer::no_page())) } else { Err(Status::no_such_resource()) }
+            if kind.is_custom() {
+                Ok(Found::Nothing(answer::no_page()))
+            } else {
+                Err(Status::no_such_resource())
+            }
         };
-        if kind.namespaced && path.namespace.is_empty() && (!path.name.is_empty() || parts.method == Method::POST) {
+        if kind.namespaced
+            && path.namespace.is_empty()
+            && (!path.name.is_empty() || parts.method == Method::POST)
+        {
             return refusal();
         }
         if !kind.namespaced && path.namespaced {
@@ -72,17 +99,38 @@ impl<'a> Call<'a> {
         if let Some(subresource) = path.subresource.first() {
             let known = path.subresource.len() == 1 && kind.subresource(subresource).is_some();
             if !known {
-                return if kind.is_custom() { Err(Status::not_found(&kind.group, &kind.plural, &path.name)) } else { Err(Status::no_such_resource()) };
+                return if kind.is_custom() {
+                    Err(Status::not_found(&kind.group, &kind.plural, &path.name))
+                } else {
+                    Err(Status::no_such_resource())
+                };
             }
         }
-        let accept = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+        let accept = parts
+            .headers
+            .get(header::ACCEPT)
+            .and_then(|accept| accept.to_str().ok())
+            .unwrap_or_default();
         let form = negotiate::choose(accept, !kind.is_custom(), |view| match view {
             View::Table { .. } | View::Metadata | View::MetadataList => path.subresource.is_empty(),
             _ => false,
         })?;
         let pretty = pretty(&parts) || form.pretty;
         let now = server.clock.now();
-        let call = Call { server, user, kind, path, query, method: parts.method, headers: parts.headers, body, now, form, pretty, warnings: Vec::new() };
+        let call = Call {
+            server,
+            user,
+            kind,
+            path,
+            query,
+            method: parts.method,
+            headers: parts.headers,
+            body,
+            now,
+            form,
+            pretty,
+            warnings: Vec::new(),
+        };
         Ok(Found::Call(Box::new(call)))
     }
 
@@ -105,7 +153,9 @@ impl<'a> Call<'a> {
             ("DELETE", true) => "delete",
             ("DELETE", false) => "deletecollection",
             ("POST", true) if self.kind.is_custom() => "create",
-            ("PUT" | "PATCH", false) if self.kind.is_custom() => return Err(Status::bad_request("name must be provided")),
+            ("PUT" | "PATCH", false) if self.kind.is_custom() => {
+                return Err(Status::bad_request("name must be provided"));
+            }
             (other, _) if self.kind.is_custom() => {
                 let known = matches!(other, "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE");
                 let verb = if known { other.to_lowercase() } else { String::new() };
@@ -131,7 +181,11 @@ impl<'a> Call<'a> {
         }
     }
 
-    async fn run_subresource(&mut self, name: &str, shared: &Arc<Server>) -> Result<Response<Body>, Refusal> {
+    async fn run_subresource(
+        &mut self,
+        name: &str,
+        shared: &Arc<Server>,
+    ) -> Result<Response<Body>, Refusal> {
         let kind = self.kind.clone();
         let verbs = kind.subresource(name).map(|sub| sub.verbs.as_slice()).unwrap_or_default();
         let verb = match self.method.as_str() {
@@ -157,7 +211,12 @@ impl<'a> Call<'a> {
             (_, "get") => read::get(self).await,
             (_, "update") => update::update(self),
             (_, "patch") => update::patch(self),
-            _ => Err(Status::other(501, "NotImplemented", format!("{name} is not served by this server"), None)),
+            _ => Err(Status::other(
+                501,
+                "NotImplemented",
+                format!("{name} is not served by this server"),
+                None,
+            )),
         }
     }
 
@@ -186,7 +245,11 @@ impl<'a> Call<'a> {
         if let Some(given) = given {
             return given.to_owned();
         }
-        let agent = self.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or("unknown");
+        let agent = self
+            .headers
+            .get(header::USER_AGENT)
+            .and_then(|agent| agent.to_str().ok())
+            .unwrap_or("unknown");
         let product = agent.split('/').next().unwrap_or_default();
         let mut name: String = product.chars().filter(|letter| !letter.is_control()).collect();
         let mut end = name.len().min(128);
@@ -199,15 +262,23 @@ impl<'a> Call<'a> {
 
     /// Reads the request's body as an object of a kind (as errors name it), without looking at its fields yet.
     pub fn body_value(&self, expected: &str) -> Result<(Value, Vec<String>), Refusal> {
-        let content_type = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let content_type = self
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
         let unrecognized = |why: String| {
             let shown = shown_bytes(&self.body, media_type);
-            Status::bad_request(format!("the object provided is unrecognized (must be of type {expected}): {why} ({shown})"))
+            Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {expected}): {why} ({shown})"
+            ))
         };
         match media_type {
             "" | "application/json" => {
-                let document = json::parse(&self.body).map_err(|error| unrecognized(format!("couldn't get version/kind; json parse error: {error}")))?;
+                let document = json::parse(&self.body).map_err(|error| {
+                    unrecognized(format!("couldn't get version/kind; json parse error: {error}"))
+                })?;
                 Ok((document.value, document.duplicates))
             }
             "application/yaml" | "application/x-yaml" | "text/yaml" => {
@@ -219,7 +290,8 @@ impl<'a> Call<'a> {
                 Ok((value, Vec::new()))
             }
             other => {
-                let offers = if self.kind.is_custom() { &negotiate::ALL[..2] } else { &negotiate::ALL[..] };
+                let offers =
+                    if self.kind.is_custom() { &negotiate::ALL[..2] } else { &negotiate::ALL[..] };
                 Err(Status::unsupported_media_type(format!(
                     "the body of the request was in an unknown format - accepted media types include: {}",
                     offers.join(", ")
@@ -230,11 +302,21 @@ impl<'a> Call<'a> {
     }
 
     /// Checks a body's `apiVersion` and `kind`, decodes it by the kind's schema, and says or refuses what does not fit.
-    pub fn decoded(&mut self, kind: &Arc<Kind>, mut value: Value, duplicates: Vec<String>, validation: FieldValidation) -> Result<Value, Refusal> {
+    pub fn decoded(
+        &mut self,
+        kind: &Arc<Kind>,
+        mut value: Value,
+        duplicates: Vec<String>,
+        validation: FieldValidation,
+    ) -> Result<Value, Refusal> {
         check_type(self.server, kind, &mut value, &self.body)?;
-        let decoded = crate::schema::decode::decode(value, kind.schema().root()).map_err(|error| {
-            Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {error}", kind.kind, kind.version, kind.kind))
-        })?;
+        let decoded =
+            crate::schema::decode::decode(value, kind.schema().root()).map_err(|error| {
+                Status::bad_request(format!(
+                    "{} in version {:?} cannot be handled as a {}: {error}",
+                    kind.kind, kind.version, kind.kind
+                ))
+            })?;
         let mut problems = duplicates;
         problems.extend(unknown_in_order(kind, decoded.unknown, &self.body));
         self.strict(kind, problems, validation)?;
@@ -242,14 +324,29 @@ impl<'a> Call<'a> {
     }
 
     /// Tells or refuses what strict decoding found.
-    pub fn strict(&mut self, kind: &Kind, problems: Vec<String>, validation: FieldValidation) -> Result<(), Refusal> {
+    pub fn strict(
+        &mut self,
+        kind: &Kind,
+        problems: Vec<String>,
+        validation: FieldValidation,
+    ) -> Result<(), Refusal> {
         if problems.is_empty() || validation == FieldValidation::Ignore {
             return Ok(());
         }
         let yaml = |text: &str| text.starts_with("line ");
         let texts: Vec<String> = problems.iter().map(|problem| problem_text(problem)).collect();
         if validation == FieldValidation::Strict {
-            let texts: Vec<String> = texts.into_iter().map(|text| if yaml(&text) { format!("yaml: unmarshal errors:\n  {text}") } else { text }).collect();
+            let texts: Vec<String> =
+                texts
+                    .into_iter()
+                    .map(|text| {
+                        if yaml(&text) {
+                            format!("yaml: unmarshal errors:\n  {text}")
+                        } else {
+                            text
+                        }
+                    })
+                    .collect();
             let text = texts.join(", ");
             return Err(Status::bad_request(format!(
                 "{} in version {:?} cannot be handled as a {}: strict decoding error: {text}",
@@ -263,7 +360,11 @@ impl<'a> Call<'a> {
 
 /// Duplicates come as paths, unknown fields and YAML's complaints as they are told.
 fn problem_text(problem: &str) -> String {
-    if problem.starts_with("unknown field") || problem.starts_with("line ") { problem.to_owned() } else { format!("duplicate field {problem:?}") }
+    if problem.starts_with("unknown field") || problem.starts_with("line ") {
+        problem.to_owned()
+    } else {
+        format!("duplicate field {problem:?}")
+    }
 }
 
 /// Unknown fields of built-in kinds are told in the order of the document, those of custom kinds sorted.
@@ -273,7 +374,8 @@ fn unknown_in_order(kind: &Kind, mut unknown: Vec<String>, body: &[u8]) -> Vec<S
             unknown.sort();
         } else {
             let order = json::order(body);
-            unknown.sort_by_key(|path| order.iter().position(|one| one == path).unwrap_or(usize::MAX));
+            unknown
+                .sort_by_key(|path| order.iter().position(|one| one == path).unwrap_or(usize::MAX));
         }
     }
     unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect()
@@ -304,7 +406,9 @@ fn check_type(server: &Server, kind: &Kind, value: &mut Value, body: &[u8]) -> R
             shown()
         )));
     };
-    let text = |map: &serde_json::Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |map: &serde_json::Map<String, Value>, key: &str| {
+        map.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
     let (api_version, name) = (text(map, "apiVersion"), text(map, "kind"));
     if kind.is_custom() && (name.is_empty() || api_version.is_empty()) {
         let what = if name.is_empty() { "Kind" } else { "apiVersion" };
@@ -332,17 +436,34 @@ fn other_type(server: &Server, kind: &Kind, api_version: &str, name: &str) -> St
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     if kind.is_custom() {
         if name == &*kind.kind {
-            return format!("the API version in the data ({api_version}) does not match the expected API version ({expected})");
+            return format!(
+                "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+            );
         }
-        let show = |group: &str, version: &str, kind: &str| format!("{group}/{version}, Kind={kind}");
-        let (found, wanted) = (show(group, version, name), show(&kind.group, &kind.version, &kind.kind));
-        return format!("{name} is not a {}: the kind in the data ({found}) does not match the expected kind ({wanted})", kind.kind);
+        let show =
+            |group: &str, version: &str, kind: &str| format!("{group}/{version}, Kind={kind}");
+        let (found, wanted) =
+            (show(group, version, name), show(&kind.group, &kind.version, &kind.kind));
+        return format!(
+            "{name} is not a {}: the kind in the data ({found}) does not match the expected kind ({wanted})",
+            kind.kind
+        );
     }
-    let why = if server.registry.find_kind(group, version, name).is_some_and(|found| !found.is_custom()) {
-        let package = if kind.group.is_empty() { "core" } else { kind.group.split('.').next().unwrap_or_default() };
+    let why = if server
+        .registry
+        .find_kind(group, version, name)
+        .is_some_and(|found| !found.is_custom())
+    {
+        let package = if kind.group.is_empty() {
+            "core"
+        } else {
+            kind.group.split('.').next().unwrap_or_default()
+        };
         format!("converting ({version}.{name}) to ({package}.{}): unknown conversion", kind.kind)
     } else {
-        format!("no kind {name:?} is registered for version {api_version:?} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"")
+        format!(
+            "no kind {name:?} is registered for version {api_version:?} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
+        )
     };
     format!("{name} in version {version:?} cannot be handled as a {}: {why}", kind.kind)
 }
@@ -352,7 +473,10 @@ fn shown_bytes(body: &[u8], media_type: &str) -> String {
     if body.is_empty() {
         return "<empty>".to_owned();
     }
-    let readable = media_type != "application/vnd.kubernetes.protobuf" && std::str::from_utf8(body).is_ok_and(|text| !text.contains(|letter: char| letter.is_control() && !letter.is_whitespace()));
+    let readable = media_type != "application/vnd.kubernetes.protobuf"
+        && std::str::from_utf8(body).is_ok_and(|text| {
+            !text.contains(|letter: char| letter.is_control() && !letter.is_whitespace())
+        });
     if readable {
         return String::from_utf8_lossy(body).into_owned();
     }

@@ -31,7 +31,9 @@ pub fn create(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
         return pods::bind_value(call, &value, options.dry_run);
     }
     let manager = call.manager(options.field_manager.as_deref());
-    let object = insert(call, value, &options, |value, now| managed::on_update(&kind, None, value, &manager, "", now))?;
+    let object = insert(call, value, &options, |value, now| {
+        managed::on_update(&kind, None, value, &manager, "", now)
+    })?;
     match object {
         Inserted::Stored(object) => view::object(call, 201, &object),
         Inserted::Tried(value) => view::value(call, 201, value),
@@ -47,12 +49,22 @@ pub enum Inserted {
 }
 
 /// Takes a decoded object into the store; `own` records who owns its fields.
-pub fn insert(call: &mut Call<'_>, mut value: Value, options: &WriteOptions, own: impl Fn(&mut Value, Timestamp)) -> Result<Inserted, Refusal> {
+pub fn insert(
+    call: &mut Call<'_>,
+    mut value: Value,
+    options: &WriteOptions,
+    own: impl Fn(&mut Value, Timestamp),
+) -> Result<Inserted, Refusal> {
     let kind = call.kind.clone();
     let server = call.server;
     match_namespace(&kind, &mut value, &call.path.namespace)?;
     if !value["metadata"]["resourceVersion"].as_str().unwrap_or_default().is_empty() {
-        return Err(Status::other(500, "", "resourceVersion should not be set on objects to be created", None));
+        return Err(Status::other(
+            500,
+            "",
+            "resourceVersion should not be set on objects to be created",
+            None,
+        ));
     }
     begin_metadata(&mut value, call.now);
     own(&mut value, call.now);
@@ -102,7 +114,9 @@ pub fn insert(call: &mut Call<'_>, mut value: Value, options: &WriteOptions, own
                 return Ok(Inserted::Stored(object));
             }
             Err(store::Error::Exists(_)) if generated && attempt + 1 < NAME_ATTEMPTS => {}
-            Err(store::Error::Exists(_)) => return Err(Status::already_exists(&kind.group, &kind.plural, &name)),
+            Err(store::Error::Exists(_)) => {
+                return Err(Status::already_exists(&kind.group, &kind.plural, &name));
+            }
             Err(error) => return Err(store_refusal(&kind, &name, &error)),
         }
     }
@@ -113,7 +127,11 @@ pub fn insert(call: &mut Call<'_>, mut value: Value, options: &WriteOptions, own
 pub fn causes(errors: &[FieldError]) -> Vec<Cause> {
     errors
         .iter()
-        .map(|error| Cause { reason: error.reason.name().into(), message: error.message.clone(), field: if error.field.is_empty() { "<nil>".into() } else { error.field.clone() } })
+        .map(|error| Cause {
+            reason: error.reason.name().into(),
+            message: error.message.clone(),
+            field: if error.field.is_empty() { "<nil>".into() } else { error.field.clone() },
+        })
         .collect()
 }
 
@@ -128,7 +146,8 @@ pub fn store_refusal(kind: &Kind, name: &str, error: &store::Error) -> Refusal {
 }
 
 /// What a stale writer reads.
-pub const CHANGED: &str = "the object has been modified; please apply your changes to the latest version and try again";
+pub const CHANGED: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
 
 /// An object's name.
 pub fn name_of(value: &Value) -> String {
@@ -143,7 +162,9 @@ pub fn match_namespace(kind: &Kind, value: &mut Value, namespace: &str) -> Resul
     let given = value["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
     if kind.namespaced {
         if !given.is_empty() && given != namespace {
-            return Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
         }
         value["metadata"]["namespace"] = namespace.into();
     } else if let Some(metadata) = value["metadata"].as_object_mut() {
@@ -154,7 +175,8 @@ pub fn match_namespace(kind: &Kind, value: &mut Value, namespace: &str) -> Resul
 
 fn begin_metadata(value: &mut Value, now: Timestamp) {
     let Some(metadata) = value["metadata"].as_object_mut() else { return };
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"]
+    {
         metadata.remove(field);
     }
     metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
@@ -171,7 +193,10 @@ fn generate_name(value: &mut Value) -> bool {
     if !name_of(value).is_empty() {
         return false;
     }
-    let Some(base) = value["metadata"]["generateName"].as_str().filter(|base| !base.is_empty()) else { return false };
+    let Some(base) = value["metadata"]["generateName"].as_str().filter(|base| !base.is_empty())
+    else {
+        return false;
+    };
     let mut base = base.to_owned();
     // 63 less the five letters that follow.
     let mut end = base.len().min(58);
@@ -186,5 +211,10 @@ fn generate_name(value: &mut Value) -> bool {
 /// Letters that make no words, as upstream.
 pub fn random_letters(count: usize) -> String {
     const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    uuid::Uuid::new_v4().as_bytes().iter().take(count).map(|byte| LETTERS[*byte as usize % LETTERS.len()] as char).collect()
+    uuid::Uuid::new_v4()
+        .as_bytes()
+        .iter()
+        .take(count)
+        .map(|byte| LETTERS[*byte as usize % LETTERS.len()] as char)
+        .collect()
 }

@@ -48,7 +48,13 @@ fn stored_versions(value: &Value, before: &[Value]) -> Vec<Value> {
 }
 
 /// Prepares a changed definition.
-pub fn prepare_update(_server: &Server, kind: &Kind, subresource: &str, new: &mut Value, old: &Value) {
+pub fn prepare_update(
+    _server: &Server,
+    kind: &Kind,
+    subresource: &str,
+    new: &mut Value,
+    old: &Value,
+) {
     if is_definition(kind) && subresource.is_empty() {
         let before = old["status"]["storedVersions"].as_array().cloned().unwrap_or_default();
         new["status"]["storedVersions"] = stored_versions(new, &before).into();
@@ -68,18 +74,33 @@ pub fn validate_update(_server: &Server, _kind: &Kind, _new: &Value, _old: &Valu
 /// A definition that is to go says so.
 pub fn mark(kind: &Kind, value: &mut Value, now: Timestamp) {
     if is_definition(kind) {
-        set_condition(value, "Terminating", "True", "InstanceDeletionPending", "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon", now);
+        set_condition(
+            value,
+            "Terminating",
+            "True",
+            "InstanceDeletionPending",
+            "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+            now,
+        );
     }
 }
 
-fn set_condition(value: &mut Value, kind: &str, status: &str, reason: &str, message: &str, now: Timestamp) {
+fn set_condition(
+    value: &mut Value,
+    kind: &str,
+    status: &str,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
     if !value["status"]["conditions"].is_array() {
         value["status"]["conditions"] = json!([]);
     }
     let Some(conditions) = value["status"]["conditions"].as_array_mut() else { return };
     let condition = json!({"type": kind, "status": status, "lastTransitionTime": seconds(now), "reason": reason, "message": message});
     match conditions.iter_mut().find(|one| one["type"] == kind) {
-        Some(one) if one["status"] == status && one["reason"] == reason && one["message"] == message => {}
+        Some(one)
+            if one["status"] == status && one["reason"] == reason && one["message"] == message => {}
         Some(one) => *one = condition,
         None => conditions.push(condition),
     }
@@ -100,7 +121,14 @@ pub fn after_write(server: &Server, kind: &Kind, object: &Object) {
     let names = &value["spec"]["names"];
     next["status"]["acceptedNames"] = names.clone();
     set_condition(&mut next, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now);
-    set_condition(&mut next, "Established", "True", "InitialNamesAccepted", "the initial names have been accepted", now);
+    set_condition(
+        &mut next,
+        "Established",
+        "True",
+        "InitialNamesAccepted",
+        "the initial names have been accepted",
+        now,
+    );
     let mut finalizers = value["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
     if !finalizers.iter().any(|finalizer| finalizer == CLEANUP) {
         finalizers.push(CLEANUP.into());
@@ -114,16 +142,23 @@ pub fn after_write(server: &Server, kind: &Kind, object: &Object) {
 
 /// Deletes the objects of a definition that is to go, then lets it go when none is held.
 fn end(server: &Server, object: &Object, mut value: Value) {
-    let (group, plural) = (value["spec"]["group"].as_str().unwrap_or_default(), value["spec"]["names"]["plural"].as_str().unwrap_or_default());
+    let (group, plural) = (
+        value["spec"]["group"].as_str().unwrap_or_default(),
+        value["spec"]["names"]["plural"].as_str().unwrap_or_default(),
+    );
     let resource = format!("{group}/{plural}");
     let Ok(page) = server.store.list(&resource, "", None) else { return };
     let mut left = 0;
     for instance in page.objects {
         let state = instance.value();
-        let held = state["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty());
+        let held = state["metadata"]["finalizers"]
+            .as_array()
+            .is_some_and(|finalizers| !finalizers.is_empty());
         if !held {
             // A concurrent write keeps it; the next change of the definition tries again.
-            left += usize::from(server.store.delete(&resource, &instance.key, instance.revision).is_err());
+            left += usize::from(
+                server.store.delete(&resource, &instance.key, instance.revision).is_err(),
+            );
             continue;
         }
         left += 1;

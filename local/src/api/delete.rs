@@ -24,10 +24,19 @@ pub fn delete(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     let options = options(call)?;
     let kind = call.kind.clone();
     for attempt in 1.. {
-        let object = call.server.store.get(&resource_of(&kind), &call.key()).ok_or_else(|| call.not_found())?;
+        let object = call
+            .server
+            .store
+            .get(&resource_of(&kind), &call.key())
+            .ok_or_else(|| call.not_found())?;
         match delete_object(call, &object, &options) {
             Ok(deleted) => return Ok(respond(call, &object, deleted)),
-            Err(refusal) if refusal.code == 409 && refusal.reason == "Conflict" && options.revision.is_none() && options.uid.is_none() && attempt < ATTEMPTS => {}
+            Err(refusal)
+                if refusal.code == 409
+                    && refusal.reason == "Conflict"
+                    && options.revision.is_none()
+                    && options.uid.is_none()
+                    && attempt < ATTEMPTS => {}
             Err(refusal) => return Err(refusal),
         }
     }
@@ -59,13 +68,27 @@ fn options(call: &Call<'_>) -> Result<DeleteOptions, Refusal> {
     if call.body.is_empty() {
         return query::delete_options(&call.query, None);
     }
-    let content_type = call.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = call
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let value = match content_type.split(';').next().unwrap_or_default().trim() {
-        "application/vnd.kubernetes.protobuf" => crate::protobuf::decode(&call.body).map_err(Status::bad_request)?,
-        "application/yaml" => super::yaml::read(&String::from_utf8_lossy(&call.body)).map_err(Status::bad_request)?.0,
+        "application/vnd.kubernetes.protobuf" => {
+            crate::protobuf::decode(&call.body).map_err(Status::bad_request)?
+        }
+        "application/yaml" => {
+            super::yaml::read(&String::from_utf8_lossy(&call.body)).map_err(Status::bad_request)?.0
+        }
         _ => {
             let document = crate::json::parse(&call.body);
-            document.map_err(|error| Status::bad_request(format!("couldn't get version/kind; json parse error: {error}")))?.value
+            document
+                .map_err(|error| {
+                    Status::bad_request(format!(
+                        "couldn't get version/kind; json parse error: {error}"
+                    ))
+                })?
+                .value
         }
     };
     let kind = value["kind"].as_str().unwrap_or("DeleteOptions");
@@ -93,7 +116,13 @@ fn respond(call: &Call<'_>, object: &Object, deleted: Deleted) -> Response<Body>
         Deleted::Gone(_) => {
             let value = object.value();
             let uid = value["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-            let details = Details { name: call.path.name.clone(), group: call.kind.group.to_string(), kind: call.kind.plural.to_string(), uid, ..Details::default() };
+            let details = Details {
+                name: call.path.name.clone(),
+                group: call.kind.group.to_string(),
+                kind: call.kind.plural.to_string(),
+                uid,
+                ..Details::default()
+            };
             Ok(answer::status(call.style(), &Status::success(Some(details), 0)))
         }
     };
@@ -104,13 +133,26 @@ fn respond(call: &Call<'_>, object: &Object, deleted: Deleted) -> Response<Body>
 fn returns_object(kind: &Kind) -> bool {
     matches!(
         (&*kind.group, &*kind.plural),
-        ("", "pods" | "services" | "serviceaccounts" | "persistentvolumes" | "persistentvolumeclaims" | "podtemplates" | "resourcequotas" | "replicationcontrollers")
-            | ("storage.k8s.io", _)
+        (
+            "",
+            "pods"
+                | "services"
+                | "serviceaccounts"
+                | "persistentvolumes"
+                | "persistentvolumeclaims"
+                | "podtemplates"
+                | "resourcequotas"
+                | "replicationcontrollers"
+        ) | ("storage.k8s.io", _)
     )
 }
 
 /// Deletes an object, or marks it.
-pub fn delete_object(call: &mut Call<'_>, object: &Arc<Object>, options: &DeleteOptions) -> Result<Deleted, Refusal> {
+pub fn delete_object(
+    call: &mut Call<'_>,
+    object: &Arc<Object>,
+    options: &DeleteOptions,
+) -> Result<Deleted, Refusal> {
     let kind = call.kind.clone();
     let old = view::value_of(&kind, object);
     preconditions(&kind, &call.path.name, &old, options)?;
@@ -125,10 +167,14 @@ pub fn delete_object(call: &mut Call<'_>, object: &Arc<Object>, options: &Delete
     let holds = !finalizers.is_empty() || grace > 0 || namespaces::holds(&kind, &old);
     if !holds && (!marked || shorter || remaining.unwrap_or(0) == 0) {
         if grace == 0 && kind.has_generation && &*kind.plural == "pods" && !marked {
-            new["metadata"]["generation"] = (old["metadata"]["generation"].as_i64().unwrap_or(0) + 1).into();
+            new["metadata"]["generation"] =
+                (old["metadata"]["generation"].as_i64().unwrap_or(0) + 1).into();
         }
         if &*kind.plural == "pods" && kind.group.is_empty() {
-            new["metadata"]["deletionTimestamp"] = old["metadata"].get("deletionTimestamp").cloned().unwrap_or_else(|| seconds(now).into());
+            new["metadata"]["deletionTimestamp"] = old["metadata"]
+                .get("deletionTimestamp")
+                .cloned()
+                .unwrap_or_else(|| seconds(now).into());
             new["metadata"]["deletionGracePeriodSeconds"] = 0.into();
         }
         if options.dry_run {
@@ -144,7 +190,8 @@ pub fn delete_object(call: &mut Call<'_>, object: &Arc<Object>, options: &Delete
         new["metadata"]["finalizers"] = finalizers.into();
     }
     if !marked {
-        let time = if &*kind.plural == "pods" { now + SignedDuration::from_secs(grace) } else { now };
+        let time =
+            if &*kind.plural == "pods" { now + SignedDuration::from_secs(grace) } else { now };
         new["metadata"]["deletionTimestamp"] = seconds(time).into();
         if !namespaces::is_namespace(&kind) {
             new["metadata"]["deletionGracePeriodSeconds"] = grace.into();
@@ -153,9 +200,11 @@ pub fn delete_object(call: &mut Call<'_>, object: &Arc<Object>, options: &Delete
             new["metadata"]["generation"] = (generation + 1).into();
         }
     } else if shorter {
-        let began: Option<jiff::Timestamp> = old["metadata"]["deletionTimestamp"].as_str().and_then(|time| time.parse().ok());
+        let began: Option<jiff::Timestamp> =
+            old["metadata"]["deletionTimestamp"].as_str().and_then(|time| time.parse().ok());
         if let (Some(end), Some(remaining)) = (began, remaining) {
-            new["metadata"]["deletionTimestamp"] = seconds(end - SignedDuration::from_secs(remaining - grace)).into();
+            new["metadata"]["deletionTimestamp"] =
+                seconds(end - SignedDuration::from_secs(remaining - grace)).into();
         }
         new["metadata"]["deletionGracePeriodSeconds"] = grace.into();
     }
@@ -178,16 +227,26 @@ pub fn delete_object(call: &mut Call<'_>, object: &Arc<Object>, options: &Delete
     }
 }
 
-fn preconditions(kind: &Kind, name: &str, old: &Value, options: &DeleteOptions) -> Result<(), Refusal> {
+fn preconditions(
+    kind: &Kind,
+    name: &str,
+    old: &Value,
+    options: &DeleteOptions,
+) -> Result<(), Refusal> {
     let refuse = |why: String| Err(Status::conflict(&kind.group, &kind.kind, name, &why));
-    let (uid, revision) = (old["metadata"]["uid"].as_str().unwrap_or_default(), old["metadata"]["resourceVersion"].as_str().unwrap_or_default());
+    let (uid, revision) = (
+        old["metadata"]["uid"].as_str().unwrap_or_default(),
+        old["metadata"]["resourceVersion"].as_str().unwrap_or_default(),
+    );
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
         return refuse(format!(
             "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
         ));
     }
     if let Some(wanted) = options.revision.as_deref().filter(|wanted| *wanted != revision) {
-        return refuse(format!("the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({revision}). The object might have been modified"));
+        return refuse(format!(
+            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({revision}). The object might have been modified"
+        ));
     }
     Ok(())
 }
@@ -223,7 +282,10 @@ fn grace_of(kind: &Kind, old: &Value, options: &DeleteOptions) -> i64 {
     let assigned = old["spec"]["nodeName"].as_str().is_some_and(|node| !node.is_empty());
     let finished = matches!(old["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     let wanted = if !assigned || finished { 0 } else { wanted };
-    match old["metadata"]["deletionGracePeriodSeconds"].as_i64().filter(|_| old["metadata"].get("deletionTimestamp").is_some()) {
+    match old["metadata"]["deletionGracePeriodSeconds"]
+        .as_i64()
+        .filter(|_| old["metadata"].get("deletionTimestamp").is_some())
+    {
         // A grace that runs can only be made shorter.
         Some(running) if options.grace.is_none() || wanted > running => running,
         _ => wanted,
@@ -255,7 +317,12 @@ pub fn is_finished(kind: &Kind, new: &Value) -> bool {
 }
 
 /// Removes an object whose last finalizer a write has taken away.
-pub fn finish(call: &Call<'_>, old: &Arc<Object>, new: Value, dry_run: bool) -> Result<Written, Refusal> {
+pub fn finish(
+    call: &Call<'_>,
+    old: &Arc<Object>,
+    new: Value,
+    dry_run: bool,
+) -> Result<Written, Refusal> {
     if dry_run {
         return Ok(Written::Value(new));
     }

@@ -16,7 +16,13 @@ use super::status::{Refusal, Status};
 use crate::kinds::{Kind, Subresource, version_order};
 
 /// Answers a path that names no resource.
-pub fn answer(server: &Server, parts: &Parts, query: &Query, target: Option<&Path>, style: Style) -> Result<Response<Body>, Refusal> {
+pub fn answer(
+    server: &Server,
+    parts: &Parts,
+    query: &Query,
+    target: Option<&Path>,
+    style: Style,
+) -> Result<Response<Body>, Refusal> {
     let path = parts.uri.path();
     let kinds = || server.registry.all();
     if path.starts_with("/openapi/") {
@@ -32,17 +38,31 @@ pub fn answer(server: &Server, parts: &Parts, query: &Query, target: Option<&Pat
         "/api" if aggregated? => Ok(discovery_document(&all_groups(&kinds(), true))),
         "/apis" if wants_aggregated(parts)? => Ok(discovery_document(&all_groups(&kinds(), false))),
         "/api" => {
-            let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+            let host = parts
+                .headers
+                .get(header::HOST)
+                .and_then(|host| host.to_str().ok())
+                .unwrap_or("localhost");
             let addresses = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": host}]);
-            Ok(answer::value(200, style, &json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses})))
+            Ok(answer::value(
+                200,
+                style,
+                &json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}),
+            ))
         }
-        "/apis" => Ok(answer::value(200, style, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups(&kinds())}))),
+        "/apis" => Ok(answer::value(
+            200,
+            style,
+            &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups(&kinds())}),
+        )),
         _ => {
             if let Some(target) = target {
                 return resources(server, target, style);
             }
             let group = path.strip_prefix("/apis/").map(|group| group.trim_end_matches('/'));
-            match group.and_then(|group| groups(&kinds()).into_iter().find(|one| one["name"] == group)) {
+            match group
+                .and_then(|group| groups(&kinds()).into_iter().find(|one| one["name"] == group))
+            {
                 Some(mut group) => {
                     group["kind"] = "APIGroup".into();
                     group["apiVersion"] = "v1".into();
@@ -64,12 +84,21 @@ pub fn version() -> Value {
 }
 
 fn wants_aggregated(parts: &Parts) -> Result<bool, Refusal> {
-    let accept = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let accept = parts
+        .headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .unwrap_or_default();
     if !accept.contains("APIGroupDiscoveryList") {
         return Ok(false);
     }
     let form = negotiate::choose(accept, true, |view| view == View::Discovery).map_err(|_| {
-        Status::other(406, "NotAcceptable", format!("only the following media types are accepted: {}", negotiate::ALL.join(", ")), None)
+        Status::other(
+            406,
+            "NotAcceptable",
+            format!("only the following media types are accepted: {}", negotiate::ALL.join(", ")),
+            None,
+        )
     })?;
     Ok(form.view == View::Discovery)
 }
@@ -77,16 +106,34 @@ fn wants_aggregated(parts: &Parts) -> Result<bool, Refusal> {
 fn discovery_document(groups: &[Value]) -> Response<Body> {
     let body = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": groups});
     let mut response = answer::value(200, Style::default(), &body);
-    let content_type = HeaderValue::from_static("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+    let content_type = HeaderValue::from_static(
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+    );
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
     response
 }
 
 fn root_paths(kinds: &[Arc<Kind>]) -> Vec<String> {
-    let mut paths: Vec<String> = ["/api", "/api/v1", "/apis", "/apis/", "/healthz", "/healthz/log", "/healthz/ping", "/livez", "/livez/ping", "/openapi/v2", "/openapi/v3", "/openapi/v3/", "/readyz", "/readyz/ping", "/version"]
-        .map(str::to_owned)
-        .into();
+    let mut paths: Vec<String> = [
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/apis/",
+        "/healthz",
+        "/healthz/log",
+        "/healthz/ping",
+        "/livez",
+        "/livez/ping",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openapi/v3/",
+        "/readyz",
+        "/readyz/ping",
+        "/version",
+    ]
+    .map(str::to_owned)
+    .into();
     for kind in kinds.iter().filter(|kind| !kind.group.is_empty()) {
         paths.push(format!("/apis/{}", kind.group));
         paths.push(format!("/apis/{}/{}", kind.group, kind.version));
@@ -108,11 +155,27 @@ fn grouped(kinds: &[Arc<Kind>], core: bool) -> Vec<(String, Vec<String>)> {
         }
     }
     const ORDER: [&str; 17] = [
-        "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling", "batch",
-        "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io", "admissionregistration.k8s.io",
-        "apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io",
+        "apiregistration.k8s.io",
+        "apps",
+        "events.k8s.io",
+        "authentication.k8s.io",
+        "authorization.k8s.io",
+        "autoscaling",
+        "batch",
+        "certificates.k8s.io",
+        "networking.k8s.io",
+        "policy",
+        "rbac.authorization.k8s.io",
+        "storage.k8s.io",
+        "admissionregistration.k8s.io",
+        "apiextensions.k8s.io",
+        "scheduling.k8s.io",
+        "coordination.k8s.io",
+        "node.k8s.io",
     ];
-    groups.sort_by_key(|(group, custom, _)| (*custom, ORDER.iter().position(|one| one == group).unwrap_or(ORDER.len()), group.clone()));
+    groups.sort_by_key(|(group, custom, _)| {
+        (*custom, ORDER.iter().position(|one| one == group).unwrap_or(ORDER.len()), group.clone())
+    });
     groups
         .into_iter()
         .map(|(group, _, mut versions)| {
@@ -135,15 +198,28 @@ fn groups(kinds: &[Arc<Kind>]) -> Vec<Value> {
 
 fn resources(server: &Server, target: &Path, style: Style) -> Result<Response<Body>, Refusal> {
     let kinds = server.registry.all();
-    let of_version: Vec<&Arc<Kind>> = kinds.iter().filter(|kind| *kind.group == *target.group && *kind.version == *target.version).collect();
+    let of_version: Vec<&Arc<Kind>> = kinds
+        .iter()
+        .filter(|kind| *kind.group == *target.group && *kind.version == *target.version)
+        .collect();
     if of_version.is_empty() {
-        let known = target.group.is_empty() || kinds.iter().any(|kind| *kind.group == *target.group && !kind.is_custom());
+        let known = target.group.is_empty()
+            || kinds.iter().any(|kind| *kind.group == *target.group && !kind.is_custom());
         return if known { Err(Status::no_such_resource()) } else { Ok(answer::no_page()) };
     }
-    let mut resources: Vec<Value> = of_version.iter().flat_map(|kind| resource_entries(kind)).collect();
+    let mut resources: Vec<Value> =
+        of_version.iter().flat_map(|kind| resource_entries(kind)).collect();
     resources.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
-    let group_version = if target.group.is_empty() { target.version.clone() } else { format!("{}/{}", target.group, target.version) };
-    Ok(answer::value(200, style, &json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources})))
+    let group_version = if target.group.is_empty() {
+        target.version.clone()
+    } else {
+        format!("{}/{}", target.group, target.version)
+    };
+    Ok(answer::value(
+        200,
+        style,
+        &json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}),
+    ))
 }
 
 fn sorted(verbs: &[&'static str]) -> Vec<&'static str> {
@@ -186,9 +262,16 @@ fn all_groups(kinds: &[Arc<Kind>], core: bool) -> Vec<Value> {
         let versions: Vec<Value> = versions
             .iter()
             .map(|version| {
-                let mut of_version: Vec<&Arc<Kind>> = kinds.iter().filter(|kind| *kind.group == *group && **version == *kind.version).collect();
+                let mut of_version: Vec<&Arc<Kind>> = kinds
+                    .iter()
+                    .filter(|kind| *kind.group == *group && **version == *kind.version)
+                    .collect();
                 of_version.sort_by(|a, b| a.plural.cmp(&b.plural));
-                let resources: Vec<Value> = of_version.iter().filter(|kind| !kind.verbs.is_empty()).map(|kind| aggregated_entry(kind)).collect();
+                let resources: Vec<Value> = of_version
+                    .iter()
+                    .filter(|kind| !kind.verbs.is_empty())
+                    .map(|kind| aggregated_entry(kind))
+                    .collect();
                 json!({"version": version, "resources": resources, "freshness": "Current"})
             })
             .collect();

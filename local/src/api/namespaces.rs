@@ -36,7 +36,12 @@ pub fn begin(server: &Server) {
 }
 
 /// Whether something may be made in a namespace.
-pub fn check_create(server: &Server, kind: &Kind, namespace: &str, name: &str) -> Result<(), Refusal> {
+pub fn check_create(
+    server: &Server,
+    kind: &Kind,
+    namespace: &str,
+    name: &str,
+) -> Result<(), Refusal> {
     if !kind.namespaced {
         return Ok(());
     }
@@ -44,12 +49,20 @@ pub fn check_create(server: &Server, kind: &Kind, namespace: &str, name: &str) -
         return Err(Status::not_found("", "namespaces", namespace));
     };
     let value = found.value();
-    if value["status"]["phase"] == "Terminating" || value["metadata"].get("deletionTimestamp").is_some() {
-        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+    if value["status"]["phase"] == "Terminating"
+        || value["metadata"].get("deletionTimestamp").is_some()
+    {
+        let why = format!(
+            "unable to create new content in namespace {namespace} because it is being terminated"
+        );
         let mut refusal = Status::forbidden(&kind.group, &kind.plural, name, &why);
         if let Some(details) = &mut refusal.details {
             let message = format!("namespace {namespace} is being terminated");
-            details.causes = vec![Cause { reason: "NamespaceTerminating".into(), message, field: "metadata.namespace".into() }];
+            details.causes = vec![Cause {
+                reason: "NamespaceTerminating".into(),
+                message,
+                field: "metadata.namespace".into(),
+            }];
         }
         return Err(refusal);
     }
@@ -71,7 +84,8 @@ pub fn prepare(kind: &Kind, value: &mut Value) {
 
 /// Whether a namespace's own finalizers hold it.
 pub fn holds(kind: &Kind, value: &Value) -> bool {
-    is_namespace(kind) && value["spec"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
+    is_namespace(kind)
+        && value["spec"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
 }
 
 /// A namespace that is to go says so in its status.

@@ -56,7 +56,8 @@ pub enum View {
 }
 
 /// What can be offered.
-pub const ALL: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+pub const ALL: [&str; 3] =
+    ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 /// Chooses a form from an `Accept` header. `views` tells which views this answer has.
 pub fn choose(accept: &str, protobuf: bool, views: impl Fn(View) -> bool) -> Result<Form, Refusal> {
@@ -123,10 +124,22 @@ mod tests {
         check("application/*", None);
         check("text/html", None);
         check("text/html, application/json;q=0.5", Some((Encoding::Json, View::Object)));
-        check("application/json;q=0.1, application/yaml;q=0.9", Some((Encoding::Yaml, View::Object)));
-        check("application/vnd.kubernetes.protobuf,application/json", Some((Encoding::Protobuf, View::Object)));
-        check("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", Some((Encoding::Json, table)));
-        check("application/json;as=Table;v=v9;g=meta.k8s.io,application/json", Some((Encoding::Json, View::Object)));
+        check(
+            "application/json;q=0.1, application/yaml;q=0.9",
+            Some((Encoding::Yaml, View::Object)),
+        );
+        check(
+            "application/vnd.kubernetes.protobuf,application/json",
+            Some((Encoding::Protobuf, View::Object)),
+        );
+        check(
+            "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
+            Some((Encoding::Json, table)),
+        );
+        check(
+            "application/json;as=Table;v=v9;g=meta.k8s.io,application/json",
+            Some((Encoding::Json, View::Object)),
+        );
         check("application/json;as=Table;v=v9;g=meta.k8s.io", None);
     }
 }

@@ -81,7 +81,10 @@ pub fn percent_decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let escape = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok()).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let escape = bytes
+            .get(at + 1..at + 3)
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         match (bytes[at], escape) {
             (b'%', Some(byte)) => {
                 out.push(byte);
@@ -103,7 +106,16 @@ mod tests {
     #[track_caller]
     fn check(path: &str, expected: &str) {
         let parsed = parse(path).map(|path| {
-            format!("{}|{}|{}|{}|{}|{}|{}", path.group, path.version, path.watch, path.namespace, path.resource, path.name, path.subresource.join("/"))
+            format!(
+                "{}|{}|{}|{}|{}|{}|{}",
+                path.group,
+                path.version,
+                path.watch,
+                path.namespace,
+                path.resource,
+                path.name,
+                path.subresource.join("/")
+            )
         });
         assert_eq!(parsed.as_deref().unwrap_or("none"), expected, "{path}");
     }
@@ -118,7 +130,10 @@ mod tests {
         check("/api/v1/namespaces/n/pods/p/log", "|v1|false|n|pods|p|log");
         check("/api/v1/namespaces//pods", "|v1|false||pods||");
         check("/apis/apps/v1/watch/namespaces/n/deployments/d", "apps|v1|true|n|deployments|d|");
-        check("/apis/apps/v1/namespaces/n/deployments/d/nope/deep", "apps|v1|false|n|deployments|d|nope/deep");
+        check(
+            "/apis/apps/v1/namespaces/n/deployments/d/nope/deep",
+            "apps|v1|false|n|deployments|d|nope/deep",
+        );
         check("/apis/g/v1/namespaces/n/widgets/a%3Ab", "g|v1|false|n|widgets|a:b|");
         check("/apis/apps", "none");
         check("/healthz", "none");

@@ -49,7 +49,11 @@ pub fn prepare_subresource(kind: &Kind, subresource: &str, new: &mut Value, old:
             *new = old.clone();
             new["metadata"]["managedFields"] = metadata["managedFields"].clone();
             for container in new["spec"]["containers"].as_array_mut().into_iter().flatten() {
-                let same = wanted.as_array().into_iter().flatten().find(|one| one["name"] == container["name"]);
+                let same = wanted
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .find(|one| one["name"] == container["name"]);
                 if let Some(resources) = same.and_then(|one| one.get("resources")) {
                     container["resources"] = resources.clone();
                 }
@@ -82,7 +86,8 @@ pub fn prepare_subresource(kind: &Kind, subresource: &str, new: &mut Value, old:
 
 fn count_generation(new: &mut Value, old: &Value) {
     if new["spec"] != old["spec"] {
-        new["metadata"]["generation"] = (old["metadata"]["generation"].as_i64().unwrap_or(0) + 1).into();
+        new["metadata"]["generation"] =
+            (old["metadata"]["generation"].as_i64().unwrap_or(0) + 1).into();
     }
 }
 
@@ -94,7 +99,11 @@ pub fn bind(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
 }
 
 /// Puts a pod on a node.
-pub fn bind_value(call: &mut Call<'_>, binding: &Value, dry_run: bool) -> Result<Response<Body>, Refusal> {
+pub fn bind_value(
+    call: &mut Call<'_>,
+    binding: &Value,
+    dry_run: bool,
+) -> Result<Response<Body>, Refusal> {
     let node = binding["target"]["name"].as_str().unwrap_or_default();
     let kind = binding["target"]["kind"].as_str().unwrap_or_default();
     let mut causes = Vec::new();
@@ -108,14 +117,26 @@ pub fn bind_value(call: &mut Call<'_>, binding: &Value, dry_run: bool) -> Result
         return Err(Status::invalid("", "Binding", &call.path.name, causes));
     }
     for _ in 0..5 {
-        let object = call.server.store.get("/pods", &call.key()).ok_or_else(|| Status::not_found("", "pods", &call.path.name))?;
+        let object = call
+            .server
+            .store
+            .get("/pods", &call.key())
+            .ok_or_else(|| Status::not_found("", "pods", &call.path.name))?;
         let mut pod = object.value();
         let refuse = |why: String| Err(Status::conflict("", "pods/binding", &call.path.name, &why));
         if pod["metadata"].get("deletionTimestamp").is_some() {
-            return refuse(format!("pod {} is being deleted, cannot be assigned to a host", call.path.name));
+            return refuse(format!(
+                "pod {} is being deleted, cannot be assigned to a host",
+                call.path.name
+            ));
         }
-        if let Some(assigned) = pod["spec"]["nodeName"].as_str().filter(|assigned| !assigned.is_empty()) {
-            return refuse(format!("pod {} is already assigned to node {assigned:?}", call.path.name));
+        if let Some(assigned) =
+            pod["spec"]["nodeName"].as_str().filter(|assigned| !assigned.is_empty())
+        {
+            return refuse(format!(
+                "pod {} is already assigned to node {assigned:?}",
+                call.path.name
+            ));
         }
         pod["spec"]["nodeName"] = node.into();
         for (key, text) in binding["metadata"]["annotations"].as_object().into_iter().flatten() {
@@ -150,21 +171,35 @@ pub fn evict(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     if name != call.path.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
-    let object = call.server.store.get("/pods", &call.key()).ok_or_else(|| Status::not_found("", "pods", &call.path.name))?;
+    let object = call
+        .server
+        .store
+        .get("/pods", &call.key())
+        .ok_or_else(|| Status::not_found("", "pods", &call.path.name))?;
     let pod = view::value_of(&call.kind, &object);
     check_budgets(call, &pod)?;
     let given = &value["deleteOptions"];
-    let mut delete_options = if given.is_object() { query::delete_options(&query::Query::default(), Some(given))? } else { DeleteOptions::default() };
+    let mut delete_options = if given.is_object() {
+        query::delete_options(&query::Query::default(), Some(given))?
+    } else {
+        DeleteOptions::default()
+    };
     delete_options.dry_run |= options.dry_run;
     delete::delete_object(call, &object, &delete_options)?;
     Ok(answer::status(call.style(), &Status::success(None, 201)))
 }
 
 fn check_budgets(call: &Call<'_>, pod: &Value) -> Result<(), Refusal> {
-    if matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending") | None) || pod["metadata"].get("deletionTimestamp").is_some() {
+    if matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending") | None)
+        || pod["metadata"].get("deletionTimestamp").is_some()
+    {
         return Ok(());
     }
-    let Ok(page) = call.server.store.list("policy/poddisruptionbudgets", &call.path.namespace, None) else { return Ok(()) };
+    let Ok(page) =
+        call.server.store.list("policy/poddisruptionbudgets", &call.path.namespace, None)
+    else {
+        return Ok(());
+    };
     for budget in page.objects {
         let value = budget.value();
         let selector = super::scale::selector_text(&value["spec"]["selector"]);
@@ -173,11 +208,15 @@ fn check_budgets(call: &Call<'_>, pod: &Value) -> Result<(), Refusal> {
             continue;
         }
         let status = &value["status"];
-        if status["disruptionsAllowed"].as_i64().unwrap_or(0) > 0 && status["observedGeneration"] == value["metadata"]["generation"] {
+        if status["disruptionsAllowed"].as_i64().unwrap_or(0) > 0
+            && status["observedGeneration"] == value["metadata"]["generation"]
+        {
             continue;
         }
         let budget_name = budget.name();
-        let message = if status["observedGeneration"].as_i64().unwrap_or(0) < value["metadata"]["generation"].as_i64().unwrap_or(0) {
+        let message = if status["observedGeneration"].as_i64().unwrap_or(0)
+            < value["metadata"]["generation"].as_i64().unwrap_or(0)
+        {
             format!("The disruption budget {budget_name} is still being processed by the server.")
         } else {
             format!(
@@ -187,7 +226,11 @@ fn check_budgets(call: &Call<'_>, pod: &Value) -> Result<(), Refusal> {
             )
         };
         let cause = Cause { reason: "DisruptionBudget".into(), message, field: String::new() };
-        return Err(Status::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 0, vec![cause]));
+        return Err(Status::too_many_requests(
+            "Cannot evict pod as it would violate the pod's disruption budget.",
+            0,
+            vec![cause],
+        ));
     }
     Ok(())
 }
@@ -203,9 +246,14 @@ pub async fn log(call: &mut Call<'_>, shared: &Arc<Server>) -> Result<Response<B
     let (true, Some(reader)) = (assigned, reader) else {
         return Ok(answer::bytes(200, "text/plain", Bytes::new()));
     };
-    let output = reader.read(&pod, logs::Options { container, ..options }).await.map_err(|refusal| {
-        if refusal.internal { Status::internal(refusal.message) } else { Status::bad_request(refusal.message) }
-    })?;
+    let output =
+        reader.read(&pod, logs::Options { container, ..options }).await.map_err(|refusal| {
+            if refusal.internal {
+                Status::internal(refusal.message)
+            } else {
+                Status::bad_request(refusal.message)
+            }
+        })?;
     let mut response = answer::bytes(200, "text/plain", Bytes::new());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     *response.body_mut() = Body::Stream(output);
@@ -215,25 +263,34 @@ pub async fn log(call: &mut Call<'_>, shared: &Arc<Server>) -> Result<Response<B
 fn log_options(call: &Call<'_>) -> Result<logs::Options, Refusal> {
     let query = &call.query;
     let mut causes = Vec::new();
-    let positive = |key: &str, causes: &mut Vec<Cause>, least: i64| -> Result<Option<u64>, Refusal> {
-        let number = query.number(key)?;
-        if let Some(number) = number.filter(|number| *number < least) {
-            let text = if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" };
-            causes.push(Cause::invalid(key, &json!(number), text));
-        }
-        Ok(number.and_then(|number| u64::try_from(number).ok()))
-    };
+    let positive =
+        |key: &str, causes: &mut Vec<Cause>, least: i64| -> Result<Option<u64>, Refusal> {
+            let number = query.number(key)?;
+            if let Some(number) = number.filter(|number| *number < least) {
+                let text = if least == 0 {
+                    "must be greater than or equal to 0"
+                } else {
+                    "must be greater than 0"
+                };
+                causes.push(Cause::invalid(key, &json!(number), text));
+            }
+            Ok(number.and_then(|number| u64::try_from(number).ok()))
+        };
     let tail_lines = positive("tailLines", &mut causes, 0)?;
     let limit_bytes = positive("limitBytes", &mut causes, 1)?;
     let since_seconds = positive("sinceSeconds", &mut causes, 1)?;
     let since_time = query.get("sinceTime").and_then(|time| time.parse().ok());
     if since_seconds.is_some() && since_time.is_some() {
-        causes.push(Cause::forbidden("sinceSeconds", "at most one of `sinceTime` or `sinceSeconds` may be specified"));
+        causes.push(Cause::forbidden(
+            "sinceSeconds",
+            "at most one of `sinceTime` or `sinceSeconds` may be specified",
+        ));
     }
     if !causes.is_empty() {
         return Err(Status::invalid("", "PodLogOptions", &call.path.name, causes));
     }
-    let since = since_time.or(since_seconds.map(|seconds| call.now - SignedDuration::from_secs(seconds as i64)));
+    let since = since_time
+        .or(since_seconds.map(|seconds| call.now - SignedDuration::from_secs(seconds as i64)));
     Ok(logs::Options {
         container: query.text("container").to_owned(),
         follow: query.flag("follow").unwrap_or(false),
@@ -249,24 +306,39 @@ fn log_options(call: &Call<'_>) -> Result<logs::Options, Refusal> {
 /// The container that is meant, as upstream chooses it.
 fn container_of(pod: &Value, given: &str, pod_name: &str) -> Result<String, Refusal> {
     let names = |field: &str| -> Vec<String> {
-        pod["spec"][field].as_array().into_iter().flatten().filter_map(|one| one["name"].as_str().map(str::to_owned)).collect()
+        pod["spec"][field]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|one| one["name"].as_str().map(str::to_owned))
+            .collect()
     };
-    let (main, init, ephemeral) = (names("containers"), names("initContainers"), names("ephemeralContainers"));
+    let (main, init, ephemeral) =
+        (names("containers"), names("initContainers"), names("ephemeralContainers"));
     if given.is_empty() {
-        let default = pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"].as_str();
+        let default =
+            pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"].as_str();
         if let Some(default) = default.filter(|default| main.iter().any(|name| name == default)) {
             return Ok(default.to_owned());
         }
         return match main.as_slice() {
             [one] => Ok(one.clone()),
-            [] => Err(Status::bad_request(format!("a container name must be specified for pod {pod_name}"))),
+            [] => Err(Status::bad_request(format!(
+                "a container name must be specified for pod {pod_name}"
+            ))),
             many => {
-                let mut text = format!("a container name must be specified for pod {pod_name}, choose one of: [{}]", many.join(" "));
+                let mut text = format!(
+                    "a container name must be specified for pod {pod_name}, choose one of: [{}]",
+                    many.join(" ")
+                );
                 if !init.is_empty() {
                     text.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
                 }
                 if !ephemeral.is_empty() {
-                    text.push_str(&format!(" or one of the ephemeral containers: [{}]", ephemeral.join(" ")));
+                    text.push_str(&format!(
+                        " or one of the ephemeral containers: [{}]",
+                        ephemeral.join(" ")
+                    ));
                 }
                 Err(Status::bad_request(text))
             }

@@ -25,10 +25,13 @@ impl Query {
             }
             Some(percent_decoded(&text))
         };
-        let pairs = raw.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';')).filter_map(|pair| {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Some((decode(key)?, decode(value)?))
-        });
+        let pairs = raw
+            .split('&')
+            .filter(|pair| !pair.is_empty() && !pair.contains(';'))
+            .filter_map(|pair| {
+                let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+                Some((decode(key)?, decode(value)?))
+            });
         Query(pairs.collect())
     }
 
@@ -55,7 +58,9 @@ impl Query {
     /// A number; one that is not a number is refused as Go words it.
     pub fn number(&self, key: &str) -> Result<Option<i64>, Refusal> {
         let Some(text) = self.get(key) else { return Ok(None) };
-        let number = text.parse().map_err(|_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?;
+        let number = text.parse().map_err(|_| {
+            Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+        })?;
         Ok(Some(number))
     }
 }
@@ -101,14 +106,23 @@ pub fn write_options(query: &Query, kind: &'static str) -> Result<WriteOptions, 
         "" | "Warn" => FieldValidation::Warn,
         "Strict" => FieldValidation::Strict,
         other => {
-            causes.push(Cause::unsupported("fieldValidation", &json!(other), &["", "Ignore", "Strict", "Warn"]));
+            causes.push(Cause::unsupported(
+                "fieldValidation",
+                &json!(other),
+                &["", "Ignore", "Strict", "Warn"],
+            ));
             FieldValidation::Warn
         }
     };
     if !causes.is_empty() {
         return Err(Status::invalid_options(kind, causes));
     }
-    Ok(WriteOptions { dry_run, validation, field_manager: manager.map(str::to_owned), force: query.flag("force") })
+    Ok(WriteOptions {
+        dry_run,
+        validation,
+        field_manager: manager.map(str::to_owned),
+        force: query.flag("force"),
+    })
 }
 
 /// What is wrong with a manager's name.
@@ -116,11 +130,16 @@ pub fn manager_causes(manager: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
     if manager.len() > 128 {
         let text = "may not be more than 128 bytes";
-        causes.push(Cause { reason: "FieldValueTooLong".into(), message: format!("Too long: {text}"), field: "fieldManager".into() });
+        causes.push(Cause {
+            reason: "FieldValueTooLong".into(),
+            message: format!("Too long: {text}"),
+            field: "fieldManager".into(),
+        });
     }
     for (at, letter) in manager.char_indices() {
         if letter.is_control() || (letter != ' ' && letter.is_whitespace()) {
-            let text = format!("invalid character {letter:?} (at position {at})").replace('\'', "'");
+            let text =
+                format!("invalid character {letter:?} (at position {at})").replace('\'', "'");
             let text = format!("{text}, should only contain printable characters");
             let text = text.replacen("invalid character", "invalid character", 1);
             causes.push(Cause::invalid("fieldManager", &json!(manager), &text));
@@ -173,7 +192,10 @@ pub fn delete_options(query: &Query, body: Option<&Value>) -> Result<DeleteOptio
     let mut options = DeleteOptions::default();
     let policy = match body {
         Some(body) => {
-            let list: Vec<&str> = body["dryRun"].as_array().map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default();
+            let list: Vec<&str> = body["dryRun"]
+                .as_array()
+                .map(|list| list.iter().filter_map(Value::as_str).collect())
+                .unwrap_or_default();
             options.dry_run = dry_run(&list, &mut causes);
             options.grace = body["gracePeriodSeconds"].as_i64();
             options.uid = body["preconditions"]["uid"].as_str().map(str::to_owned);
@@ -194,7 +216,11 @@ pub fn delete_options(query: &Query, body: Option<&Value>) -> Result<DeleteOptio
         Some("Background") => Some(Propagation::Background),
         Some("Orphan") => Some(Propagation::Orphan),
         Some(other) => {
-            causes.push(Cause::unsupported("propagationPolicy", &json!(other), &["Foreground", "Background", "Orphan", "nil"]));
+            causes.push(Cause::unsupported(
+                "propagationPolicy",
+                &json!(other),
+                &["Foreground", "Background", "Orphan", "nil"],
+            ));
             None
         }
     };

@@ -29,8 +29,10 @@ pub struct Filter {
 impl Filter {
     /// Reads the selectors of a request. A path to one object selects it.
     pub fn of(call: &Call<'_>) -> Result<Filter, Refusal> {
-        let labels = selector::parse_labels(call.query.text("labelSelector")).map_err(Status::bad_request)?;
-        let mut fields = Fields::parse(call.query.text("fieldSelector")).map_err(Status::bad_request)?;
+        let labels = selector::parse_labels(call.query.text("labelSelector"))
+            .map_err(Status::bad_request)?;
+        let mut fields =
+            Fields::parse(call.query.text("fieldSelector")).map_err(Status::bad_request)?;
         let probe = json!({"metadata": {}});
         for (field, _, _) in &fields.0 {
             if call.kind.selectable(&probe, field).is_none() {
@@ -39,7 +41,9 @@ impl Filter {
         }
         if !call.path.name.is_empty() {
             if fields.required("metadata.name").is_some_and(|name| name != call.path.name) {
-                return Err(Status::bad_request("field selector metadata.name does not match the name in the path"));
+                return Err(Status::bad_request(
+                    "field selector metadata.name does not match the name in the path",
+                ));
             }
             fields.0.push(("metadata.name".into(), true, call.path.name.clone()));
         }
@@ -72,18 +76,25 @@ impl Filter {
 }
 
 fn unsupported_field(kind: &Kind, field: &str) -> String {
-    let special = ["pods", "events", "secrets", "namespaces", "nodes", "replicationcontrollers", "services"];
+    let special =
+        ["pods", "events", "secrets", "namespaces", "nodes", "replicationcontrollers", "services"];
     if kind.group.is_empty() && special.contains(&&*kind.plural) || kind.is_custom() {
         return format!("field label not supported: {field}");
     }
-    let scoped = if kind.namespaced { "\"metadata.name\", \"metadata.namespace\"" } else { "\"metadata.name\", \"metadata.namespace\"" };
+    let scoped = if kind.namespaced {
+        "\"metadata.name\", \"metadata.namespace\""
+    } else {
+        "\"metadata.name\", \"metadata.namespace\""
+    };
     format!("{field:?} is not a known field selector: only {scoped}")
 }
 
 /// Get of one object.
 pub async fn get(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     if call.query.get("export").is_some() {
-        return Err(Status::bad_request("the export parameter, deprecated since v1.14, is no longer supported"));
+        return Err(Status::bad_request(
+            "the export parameter, deprecated since v1.14, is no longer supported",
+        ));
     }
     let wanted = call.query.text("resourceVersion");
     if !wanted.is_empty() {
@@ -93,7 +104,11 @@ pub async fn get(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
         })?;
         wait_for(call.server, parsed).await?;
     }
-    let object = call.server.store.get(&resource_of(&call.kind), &call.key()).ok_or_else(|| call.not_found())?;
+    let object = call
+        .server
+        .store
+        .get(&resource_of(&call.kind), &call.key())
+        .ok_or_else(|| call.not_found())?;
     view::object(call, 200, &object)
 }
 
@@ -120,17 +135,25 @@ struct Continue {
 }
 
 fn parse_continue(token: &str) -> Result<Continue, Refusal> {
-    let refuse = |why: String| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
-    let bytes = URL_SAFE_NO_PAD.decode(token).or_else(|_| base64::engine::general_purpose::URL_SAFE.decode(token));
+    let refuse = |why: String| {
+        Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+    };
+    let bytes = URL_SAFE_NO_PAD
+        .decode(token)
+        .or_else(|_| base64::engine::general_purpose::URL_SAFE.decode(token));
     let bytes = bytes.map_err(|_| refuse("illegal base64 data".into()))?;
     let value = crate::json::parse(&bytes).map_err(refuse)?.value;
     match value["v"].as_str().unwrap_or_default() {
         "meta.k8s.io/v1" => {}
-        other => return Err(refuse(format!("server does not recognize this encoded version {other}"))),
+        other => {
+            return Err(refuse(format!("server does not recognize this encoded version {other}")));
+        }
     }
     let revision = value["rv"].as_i64().unwrap_or(0);
     if revision == 0 {
-        return Err(refuse("incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into()));
+        return Err(refuse(
+            "incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into(),
+        ));
     }
     let start = value["start"].as_str().unwrap_or_default();
     if start.is_empty() {
@@ -156,7 +179,8 @@ enum Wanted {
 }
 
 fn wanted(call: &Call<'_>, continued: bool) -> Result<Wanted, Refusal> {
-    let (version, matching) = (call.query.text("resourceVersion"), call.query.text("resourceVersionMatch"));
+    let (version, matching) =
+        (call.query.text("resourceVersion"), call.query.text("resourceVersionMatch"));
     let mut causes = Vec::new();
     if !matching.is_empty() {
         let field = "resourceVersionMatch";
@@ -164,15 +188,26 @@ fn wanted(call: &Call<'_>, continued: bool) -> Result<Wanted, Refusal> {
             causes.push(Cause::forbidden(field, "resourceVersionMatch is forbidden for continue"));
         }
         if version.is_empty() {
-            causes.push(Cause::forbidden(field, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+            causes.push(Cause::forbidden(
+                field,
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
         } else if !matches!(matching, "Exact" | "NotOlderThan") {
-            causes.push(Cause::unsupported(field, &json!(matching), &["Exact", "NotOlderThan", ""]));
+            causes.push(Cause::unsupported(
+                field,
+                &json!(matching),
+                &["Exact", "NotOlderThan", ""],
+            ));
         } else if matching == "Exact" && version == "0" {
-            causes.push(Cause::forbidden(field, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+            causes.push(Cause::forbidden(
+                field,
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ));
         }
     }
     if call.query.get("sendInitialEvents").is_some() {
-        causes.push(Cause::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+        causes
+            .push(Cause::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
     }
     if !causes.is_empty() {
         return Err(Status::invalid_options("ListOptions", causes));
@@ -207,7 +242,9 @@ pub async fn list(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     let wanted = wanted(call, !token.is_empty())?;
     let continued = if token.is_empty() { None } else { Some(parse_continue(&token)?) };
     if continued.is_some() && !matches!(call.query.text("resourceVersion"), "" | "0") {
-        return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+        return Err(Status::bad_request(
+            "specifying resource version is not allowed when using continue",
+        ));
     }
     let at = match (&continued, wanted) {
         (Some(Continue { revision: 0, .. }), _) | (None, Wanted::Now) => None,
@@ -221,12 +258,26 @@ pub async fn list(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
             Some(revision)
         }
     };
-    let page = call.server.store.list(&resource_of(&call.kind), &call.path.namespace, at).map_err(|error| expired(&error, &token))?;
-    let served_from_cache = call.query.text("resourceVersion") == "0" && call.query.text("resourceVersionMatch").is_empty();
+    let page = call
+        .server
+        .store
+        .list(&resource_of(&call.kind), &call.path.namespace, at)
+        .map_err(|error| expired(&error, &token))?;
+    let served_from_cache = call.query.text("resourceVersion") == "0"
+        && call.query.text("resourceVersionMatch").is_empty();
     let limit = limit.filter(|_| !served_from_cache);
-    let prefix = if call.path.namespace.is_empty() { String::new() } else { key_of(&call.path.namespace, "") };
-    let start = continued.map(|continued| format!("{prefix}{}", continued.start)).unwrap_or_default();
-    let mut objects: Vec<Arc<Object>> = page.objects.into_iter().filter(|object| *object.key >= *start && filter.takes(&call.kind, object)).collect();
+    let prefix = if call.path.namespace.is_empty() {
+        String::new()
+    } else {
+        key_of(&call.path.namespace, "")
+    };
+    let start =
+        continued.map(|continued| format!("{prefix}{}", continued.start)).unwrap_or_default();
+    let mut objects: Vec<Arc<Object>> = page
+        .objects
+        .into_iter()
+        .filter(|object| *object.key >= *start && filter.takes(&call.kind, object))
+        .collect();
     let mut metadata = json!({"resourceVersion": page.revision.to_string()});
     if let Some(limit) = limit.filter(|limit| *limit < objects.len()) {
         let remaining = objects.len() - limit;
@@ -243,7 +294,9 @@ pub async fn list(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
 
 fn expired(error: &store::Error, token: &str) -> Refusal {
     if token.is_empty() {
-        return Status::expired(format!("The resourceVersion for the provided list is too old. ({error})"));
+        return Status::expired(format!(
+            "The resourceVersion for the provided list is too old. ({error})"
+        ));
     }
     Status::expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
@@ -253,6 +306,10 @@ fn expired(error: &store::Error, token: &str) -> Refusal {
 /// Whether an object is a value of one of the selectors' fields; used by collections that are deleted.
 pub fn matching(call: &Call<'_>) -> Result<Vec<Arc<Object>>, Refusal> {
     let filter = Filter::of(call)?;
-    let page = call.server.store.list(&resource_of(&call.kind), &call.path.namespace, None).map_err(Status::internal)?;
+    let page = call
+        .server
+        .store
+        .list(&resource_of(&call.kind), &call.path.namespace, None)
+        .map_err(Status::internal)?;
     Ok(page.objects.into_iter().filter(|object| filter.takes(&call.kind, object)).collect())
 }

@@ -34,15 +34,29 @@ pub fn answer(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
         _ => {
             let spec = &value["spec"];
             let name = spec["user"].as_str().unwrap_or_default().to_owned();
-            let groups: Vec<String> = spec["groups"].as_array().into_iter().flatten().filter_map(|group| group.as_str().map(str::to_owned)).collect();
+            let groups: Vec<String> = spec["groups"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|group| group.as_str().map(str::to_owned))
+                .collect();
             let mut causes = Vec::new();
             if name.is_empty() && groups.is_empty() {
-                causes.push(Cause::invalid("spec.user", &json!(name), "at least one of user or group must be specified"));
+                causes.push(Cause::invalid(
+                    "spec.user",
+                    &json!(name),
+                    "at least one of user or group must be specified",
+                ));
             }
             if &*kind.kind == "LocalSubjectAccessReview" {
-                let namespace = spec["resourceAttributes"]["namespace"].as_str().unwrap_or_default();
+                let namespace =
+                    spec["resourceAttributes"]["namespace"].as_str().unwrap_or_default();
                 if namespace != call.path.namespace {
-                    causes.push(Cause::invalid("spec.resourceAttributes.namespace", &json!(namespace), "must match metadata.namespace"));
+                    causes.push(Cause::invalid(
+                        "spec.resourceAttributes.namespace",
+                        &json!(namespace),
+                        "must match metadata.namespace",
+                    ));
                 }
             }
             if !causes.is_empty() {
@@ -77,7 +91,9 @@ fn token_review(call: &Call<'_>, value: &mut Value) -> Result<(), Refusal> {
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
     }
     let status = match call.server.tokens.user(token, call.now, &call.server.store) {
-        Some(user) => json!({"authenticated": true, "user": info(&user), "audiences": [super::tokens::AUDIENCE]}),
+        Some(user) => {
+            json!({"authenticated": true, "user": info(&user), "audiences": [super::tokens::AUDIENCE]})
+        }
         None => json!({"user": {}, "error": "[invalid bearer token, token lookup failed]"}),
     };
     value["status"] = status;
@@ -89,14 +105,20 @@ fn rules_review(call: &Call<'_>, value: &mut Value) -> Result<(), Refusal> {
     if namespace.is_empty() {
         return Err(Status::bad_request("no namespace on request"));
     }
-    let mut rules: Vec<Value> = authorize::grants(call.server, &call.user, namespace).into_iter().flat_map(|grant| grant.rules).collect();
+    let mut rules: Vec<Value> = authorize::grants(call.server, &call.user, namespace)
+        .into_iter()
+        .flat_map(|grant| grant.rules)
+        .collect();
     if call.user.is_master() {
         rules.push(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
         rules.push(json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
     }
-    let (urls, resources): (Vec<Value>, Vec<Value>) = rules.into_iter().partition(|rule| rule["nonResourceURLs"].as_array().is_some_and(|urls| !urls.is_empty()));
+    let (urls, resources): (Vec<Value>, Vec<Value>) = rules
+        .into_iter()
+        .partition(|rule| rule["nonResourceURLs"].as_array().is_some_and(|urls| !urls.is_empty()));
     value["spec"] = json!({});
-    value["status"] = json!({"resourceRules": resources, "nonResourceRules": urls, "incomplete": false});
+    value["status"] =
+        json!({"resourceRules": resources, "nonResourceRules": urls, "incomplete": false});
     Ok(())
 }
 
@@ -105,9 +127,19 @@ fn access(call: &Call<'_>, value: &mut Value, user: Option<User>) -> Result<(), 
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     let mut causes = Vec::new();
     if resource.is_object() && path.is_object() {
-        let shown = format!("{{\"Path\":{},\"Verb\":{}}}", json!(path["path"].as_str().unwrap_or_default()), json!(path["verb"].as_str().unwrap_or_default()));
-        let message = format!("Invalid value: {shown}: cannot be specified in combination with resourceAttributes");
-        causes.push(Cause { reason: "FieldValueInvalid".into(), message, field: "spec.nonResourceAttributes".into() });
+        let shown = format!(
+            "{{\"Path\":{},\"Verb\":{}}}",
+            json!(path["path"].as_str().unwrap_or_default()),
+            json!(path["verb"].as_str().unwrap_or_default())
+        );
+        let message = format!(
+            "Invalid value: {shown}: cannot be specified in combination with resourceAttributes"
+        );
+        causes.push(Cause {
+            reason: "FieldValueInvalid".into(),
+            message,
+            field: "spec.nonResourceAttributes".into(),
+        });
     }
     if !resource.is_object() && !path.is_object() {
         let text = "exactly one of nonResourceAttributes or resourceAttributes must be specified";

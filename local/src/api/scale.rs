@@ -16,36 +16,65 @@ use crate::patch;
 /// Answers get, replace and patch of a scale.
 pub fn answer(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     let kind = call.kind.clone();
-    let paths = kind.subresource("scale").and_then(|scale| scale.scale.clone()).ok_or_else(Status::no_such_resource)?;
-    let object = call.server.store.get(&resource_of(&kind), &call.key()).ok_or_else(|| call.not_found())?;
+    let paths = kind
+        .subresource("scale")
+        .and_then(|scale| scale.scale.clone())
+        .ok_or_else(Status::no_such_resource)?;
+    let object =
+        call.server.store.get(&resource_of(&kind), &call.key()).ok_or_else(|| call.not_found())?;
     let value = view::value_of(&kind, &object);
     let scale = scale_of(&value, &paths);
     if call.method == http::Method::GET || call.method == http::Method::HEAD {
         return Ok(answer::value(200, call.style(), &scale));
     }
     let patching = call.method == http::Method::PATCH;
-    let options = query::write_options(&call.query, if patching { "PatchOptions" } else { "UpdateOptions" })?;
-    let content_type = call.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let options =
+        query::write_options(&call.query, if patching { "PatchOptions" } else { "UpdateOptions" })?;
+    let content_type = call
+        .headers
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
     let new = if patching {
         patched(call, scale.clone(), &content_type)?
     } else {
         call.body_value("Scale")?.0
     };
-    let new = crate::schema::decode::decode(new, crate::schema::Schema::builtin(call.server.registry.library(), "io.k8s.api.autoscaling.v1.Scale").ok_or_else(Status::no_such_resource)?.root())
-        .map_err(|error| Status::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {error}")))?
-        .value;
+    let new = crate::schema::decode::decode(
+        new,
+        crate::schema::Schema::builtin(
+            call.server.registry.library(),
+            "io.k8s.api.autoscaling.v1.Scale",
+        )
+        .ok_or_else(Status::no_such_resource)?
+        .root(),
+    )
+    .map_err(|error| {
+        Status::bad_request(format!(
+            "Scale in version \"v1\" cannot be handled as a Scale: {error}"
+        ))
+    })?
+    .value;
     let name = new["metadata"]["name"].as_str().unwrap_or_default();
     if name != call.path.name {
         let text = if name.is_empty() {
-            format!("the name of the object ({} based on URL) was undeterminable: name must be provided", call.path.name)
+            format!(
+                "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                call.path.name
+            )
         } else {
-            format!("the name of the object ({name}) does not match the name on the URL ({})", call.path.name)
+            format!(
+                "the name of the object ({name}) does not match the name on the URL ({})",
+                call.path.name
+            )
         };
         return Err(Status::bad_request(text));
     }
     let replicas = new["spec"]["replicas"].as_i64().unwrap_or(0);
     if replicas < 0 {
-        let cause = Cause::invalid("spec.replicas", &json!(replicas), "must be greater than or equal to 0");
+        let cause =
+            Cause::invalid("spec.replicas", &json!(replicas), "must be greater than or equal to 0");
         return Err(Status::invalid("autoscaling", "Scale", &call.path.name, vec![cause]));
     }
     let manager = call.manager(options.field_manager.as_deref());
@@ -74,15 +103,26 @@ pub fn answer(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
 fn patched(call: &Call<'_>, mut scale: Value, content_type: &str) -> Result<Value, Refusal> {
     let media_type = content_type.split(';').next().unwrap_or_default();
     if media_type.starts_with("application/apply-patch") {
-        let (value, _) = super::yaml::read(&String::from_utf8_lossy(&call.body)).map_err(Status::bad_request)?;
+        let (value, _) =
+            super::yaml::read(&String::from_utf8_lossy(&call.body)).map_err(Status::bad_request)?;
         patch::merge::merge(&mut scale, &value);
         return Ok(scale);
     }
-    let body = crate::json::parse(&call.body).map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?.value;
+    let body = crate::json::parse(&call.body)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?
+        .value;
     match media_type {
-        "application/json-patch+json" => patch::json::apply(&mut scale, &body).map_err(|_| Status::rejected())?,
-        "application/merge-patch+json" | "application/strategic-merge-patch+json" => patch::merge::merge(&mut scale, &body),
-        _ => return Err(Status::unsupported_media_type("the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml")),
+        "application/json-patch+json" => {
+            patch::json::apply(&mut scale, &body).map_err(|_| Status::rejected())?
+        }
+        "application/merge-patch+json" | "application/strategic-merge-patch+json" => {
+            patch::merge::merge(&mut scale, &body)
+        }
+        _ => {
+            return Err(Status::unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+            ));
+        }
     }
     Ok(scale)
 }
@@ -100,12 +140,16 @@ pub fn scale_of(object: &Value, paths: &ScalePaths) -> Value {
         "spec": {},
         "status": {"replicas": get(&paths.status_replicas).and_then(Value::as_i64).unwrap_or(0)},
     });
-    if let Some(replicas) = get(&paths.spec_replicas).and_then(Value::as_i64).filter(|replicas| *replicas != 0) {
+    if let Some(replicas) =
+        get(&paths.spec_replicas).and_then(Value::as_i64).filter(|replicas| *replicas != 0)
+    {
         scale["spec"]["replicas"] = replicas.into();
     }
     let selector = paths.selector.as_deref().and_then(get);
     match selector {
-        Some(Value::String(text)) if !text.is_empty() => scale["status"]["selector"] = text.as_str().into(),
+        Some(Value::String(text)) if !text.is_empty() => {
+            scale["status"]["selector"] = text.as_str().into()
+        }
         Some(Value::Object(_)) => {
             if let Some(text) = selector.map(selector_text).filter(|text| !text.is_empty()) {
                 scale["status"]["selector"] = text.into();
@@ -129,7 +173,12 @@ pub fn selector_text(selector: &Value) -> String {
     }
     for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
         let key = expression["key"].as_str().unwrap_or_default();
-        let mut values: Vec<&str> = expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let mut values: Vec<&str> = expression["values"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         values.sort_unstable();
         let values = values.join(",");
         let text = match expression["operator"].as_str().unwrap_or_default() {

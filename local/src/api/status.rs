@@ -77,13 +77,18 @@ impl Cause {
     /// A value that is not one of those allowed.
     pub fn unsupported(field: &str, value: &Value, allowed: &[&str]) -> Cause {
         let allowed: Vec<String> = allowed.iter().map(|value| format!("{value:?}")).collect();
-        let message = format!("Unsupported value: {value}: supported values: {}", allowed.join(", "));
+        let message =
+            format!("Unsupported value: {value}: supported values: {}", allowed.join(", "));
         Cause { reason: "FieldValueNotSupported".into(), message, field: field.into() }
     }
 
     /// A field that must not be there.
     pub fn forbidden(field: &str, text: &str) -> Cause {
-        Cause { reason: "FieldValueForbidden".into(), message: format!("Forbidden: {text}"), field: field.into() }
+        Cause {
+            reason: "FieldValueForbidden".into(),
+            message: format!("Forbidden: {text}"),
+            field: field.into(),
+        }
     }
 
     /// A value that is not valid.
@@ -94,7 +99,11 @@ impl Cause {
 
     /// A field that must be there.
     pub fn required(field: &str, text: &str) -> Cause {
-        let message = if text.is_empty() { "Required value".to_owned() } else { format!("Required value: {text}") };
+        let message = if text.is_empty() {
+            "Required value".to_owned()
+        } else {
+            format!("Required value: {text}")
+        };
         Cause { reason: "FieldValueRequired".into(), message, field: field.into() }
     }
 }
@@ -104,41 +113,102 @@ fn qualified(group: &str, resource: &str) -> String {
 }
 
 impl Status {
-    fn failure(code: u16, reason: &'static str, message: String, details: Option<Details>) -> Refusal {
-        Box::new(Status { kind: "Status", api_version: "v1", metadata: json!({}), status: "Failure", message, reason, details, code })
+    fn failure(
+        code: u16,
+        reason: &'static str,
+        message: String,
+        details: Option<Details>,
+    ) -> Refusal {
+        Box::new(Status {
+            kind: "Status",
+            api_version: "v1",
+            metadata: json!({}),
+            status: "Failure",
+            message,
+            reason,
+            details,
+            code,
+        })
     }
 
     /// A failure with any code and reason.
-    pub fn other(code: u16, reason: &'static str, message: impl Into<String>, details: Option<Details>) -> Refusal {
+    pub fn other(
+        code: u16,
+        reason: &'static str,
+        message: impl Into<String>,
+        details: Option<Details>,
+    ) -> Refusal {
         Status::failure(code, reason, message.into(), details)
     }
 
     /// Success without an object.
     pub fn success(details: Option<Details>, code: u16) -> Status {
-        Status { kind: "Status", api_version: "v1", metadata: json!({}), status: "Success", message: String::new(), reason: "", details, code }
+        Status {
+            kind: "Status",
+            api_version: "v1",
+            metadata: json!({}),
+            status: "Success",
+            message: String::new(),
+            reason: "",
+            details,
+            code,
+        }
     }
 
     /// 404 of an object.
     pub fn not_found(group: &str, resource: &str, name: &str) -> Refusal {
-        let details = Details { name: name.into(), group: group.into(), kind: resource.into(), ..Details::default() };
-        Status::failure(404, "NotFound", format!("{} {name:?} not found", qualified(group, resource)), Some(details))
+        let details = Details {
+            name: name.into(),
+            group: group.into(),
+            kind: resource.into(),
+            ..Details::default()
+        };
+        Status::failure(
+            404,
+            "NotFound",
+            format!("{} {name:?} not found", qualified(group, resource)),
+            Some(details),
+        )
     }
 
     /// 404 of a path.
     pub fn no_such_resource() -> Refusal {
-        Status::failure(404, "NotFound", "the server could not find the requested resource".into(), Some(Details::default()))
+        Status::failure(
+            404,
+            "NotFound",
+            "the server could not find the requested resource".into(),
+            Some(Details::default()),
+        )
     }
 
     /// 409 of a create.
     pub fn already_exists(group: &str, resource: &str, name: &str) -> Refusal {
-        let details = Details { name: name.into(), group: group.into(), kind: resource.into(), ..Details::default() };
-        Status::failure(409, "AlreadyExists", format!("{} {name:?} already exists", qualified(group, resource)), Some(details))
+        let details = Details {
+            name: name.into(),
+            group: group.into(),
+            kind: resource.into(),
+            ..Details::default()
+        };
+        Status::failure(
+            409,
+            "AlreadyExists",
+            format!("{} {name:?} already exists", qualified(group, resource)),
+            Some(details),
+        )
     }
 
     /// 409 of a write.
     pub fn conflict(group: &str, resource: &str, name: &str, why: &str) -> Refusal {
-        let details = Details { name: name.into(), group: group.into(), kind: resource.into(), ..Details::default() };
-        let message = format!("Operation cannot be fulfilled on {} {name:?}: {why}", qualified(group, resource));
+        let details = Details {
+            name: name.into(),
+            group: group.into(),
+            kind: resource.into(),
+            ..Details::default()
+        };
+        let message = format!(
+            "Operation cannot be fulfilled on {} {name:?}: {why}",
+            qualified(group, resource)
+        );
         Status::failure(409, "Conflict", message, Some(details))
     }
 
@@ -146,7 +216,13 @@ impl Status {
     pub fn invalid(group: &str, kind: &str, name: &str, causes: Vec<Cause>) -> Refusal {
         let texts: Vec<String> = causes
             .iter()
-            .map(|cause| if cause.field.is_empty() { cause.message.clone() } else { format!("{}: {}", cause.field, cause.message) })
+            .map(|cause| {
+                if cause.field.is_empty() {
+                    cause.message.clone()
+                } else {
+                    format!("{}: {}", cause.field, cause.message)
+                }
+            })
             .fold(Vec::new(), |mut texts, text| {
                 if !texts.contains(&text) {
                     texts.push(text);
@@ -158,8 +234,19 @@ impl Status {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let details = Details { name: name.into(), group: group.into(), kind: kind.into(), causes, ..Details::default() };
-        Status::failure(422, "Invalid", format!("{} {name:?} is invalid: {text}", qualified(group, kind)), Some(details))
+        let details = Details {
+            name: name.into(),
+            group: group.into(),
+            kind: kind.into(),
+            causes,
+            ..Details::default()
+        };
+        Status::failure(
+            422,
+            "Invalid",
+            format!("{} {name:?} is invalid: {text}", qualified(group, kind)),
+            Some(details),
+        )
     }
 
     /// 422 of the options of a request.
@@ -174,8 +261,17 @@ impl Status {
 
     /// 403 of a resource.
     pub fn forbidden(group: &str, resource: &str, name: &str, why: &str) -> Refusal {
-        let details = Details { name: name.into(), group: group.into(), kind: resource.into(), ..Details::default() };
-        let what = if name.is_empty() { qualified(group, resource) } else { format!("{} {name:?}", qualified(group, resource)) };
+        let details = Details {
+            name: name.into(),
+            group: group.into(),
+            kind: resource.into(),
+            ..Details::default()
+        };
+        let what = if name.is_empty() {
+            qualified(group, resource)
+        } else {
+            format!("{} {name:?}", qualified(group, resource))
+        };
         Status::failure(403, "Forbidden", format!("{what} is forbidden: {why}"), Some(details))
     }
 
@@ -193,13 +289,17 @@ impl Status {
     /// 405 of a resource that has not this verb.
     pub fn verb_not_supported(verb: &str, group: &str, resource: &str) -> Refusal {
         let details = Details { group: group.into(), kind: resource.into(), ..Details::default() };
-        let message = format!("{verb} is not supported on resources of kind {:?}", qualified(group, resource));
+        let message = format!(
+            "{verb} is not supported on resources of kind {:?}",
+            qualified(group, resource)
+        );
         Status::failure(405, "MethodNotAllowed", message, Some(details))
     }
 
     /// 406.
     pub fn not_acceptable(offers: &[&str]) -> Refusal {
-        let message = format!("406: Not Acceptable\n\nAvailable representations: {}", offers.join(", "));
+        let message =
+            format!("406: Not Acceptable\n\nAvailable representations: {}", offers.join(", "));
         Status::failure(406, "NotAcceptable", message, Some(Details::default()))
     }
 
@@ -210,7 +310,12 @@ impl Status {
 
     /// 413.
     pub fn too_large(message: &str) -> Refusal {
-        Status::failure(413, "RequestEntityTooLarge", format!("Request entity too large: {message}"), None)
+        Status::failure(
+            413,
+            "RequestEntityTooLarge",
+            format!("Request entity too large: {message}"),
+            None,
+        )
     }
 
     /// 415 with what is accepted.
@@ -225,22 +330,41 @@ impl Status {
     }
 
     /// 429 with the seconds to wait.
-    pub fn too_many_requests(message: impl Into<String>, seconds: u32, causes: Vec<Cause>) -> Refusal {
+    pub fn too_many_requests(
+        message: impl Into<String>,
+        seconds: u32,
+        causes: Vec<Cause>,
+    ) -> Refusal {
         let retry_after_seconds = (seconds > 0).then_some(seconds);
-        Status::failure(429, "TooManyRequests", message.into(), Some(Details { retry_after_seconds, causes, ..Details::default() }))
+        Status::failure(
+            429,
+            "TooManyRequests",
+            message.into(),
+            Some(Details { retry_after_seconds, causes, ..Details::default() }),
+        )
     }
 
     /// 500.
     pub fn internal(message: impl std::fmt::Display) -> Refusal {
         let cause = Cause { message: message.to_string(), ..Cause::default() };
         let details = Details { causes: vec![cause], ..Details::default() };
-        Status::failure(500, "InternalError", format!("Internal error occurred: {message}"), Some(details))
+        Status::failure(
+            500,
+            "InternalError",
+            format!("Internal error occurred: {message}"),
+            Some(details),
+        )
     }
 
     /// 504 of a revision that has not come yet.
     pub fn too_large_revision(asked: u64, current: u64) -> Refusal {
-        let cause = Cause { reason: "ResourceVersionTooLarge".into(), message: "Too large resource version".into(), ..Cause::default() };
-        let details = Details { causes: vec![cause], retry_after_seconds: Some(1), ..Details::default() };
+        let cause = Cause {
+            reason: "ResourceVersionTooLarge".into(),
+            message: "Too large resource version".into(),
+            ..Cause::default()
+        };
+        let details =
+            Details { causes: vec![cause], retry_after_seconds: Some(1), ..Details::default() };
         let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
         Status::failure(504, "Timeout", message, Some(details))
     }

@@ -60,7 +60,8 @@ impl Tokens {
             return None;
         }
         let account = &claims["kubernetes.io"];
-        let (namespace, name) = (account["namespace"].as_str()?, account["serviceaccount"]["name"].as_str()?);
+        let (namespace, name) =
+            (account["namespace"].as_str()?, account["serviceaccount"]["name"].as_str()?);
         let uid = account["serviceaccount"]["uid"].as_str()?;
         let found = store.get("/serviceaccounts", &format!("{namespace}/{name}"))?;
         if found.value()["metadata"]["uid"] != uid {
@@ -96,7 +97,11 @@ impl Tokens {
 pub fn service_account(namespace: &str, name: &str) -> User {
     User {
         name: format!("system:serviceaccount:{namespace}:{name}"),
-        groups: vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}"), "system:authenticated".into()],
+        groups: vec![
+            "system:serviceaccounts".into(),
+            format!("system:serviceaccounts:{namespace}"),
+            "system:authenticated".into(),
+        ],
         ..User::default()
     }
 }
@@ -132,7 +137,13 @@ fn kept(path: &Path) -> Result<String, disk::Error> {
     }
     let secret = random();
     let temporary = path.with_extension("new");
-    let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&temporary).map_err(failed("write"))?;
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(failed("write"))?;
     file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()).map_err(failed("write"))?;
     fs::rename(&temporary, path).map_err(failed("write"))?;
     Ok(secret)
@@ -142,15 +153,24 @@ fn kept(path: &Path) -> Result<String, disk::Error> {
 pub fn request(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     let options = query::write_options(&call.query, "CreateOptions")?;
     let server: &Server = call.server;
-    let object = server.store.get(&resource_of(&call.kind), &call.key()).ok_or_else(|| call.not_found())?;
+    let object =
+        server.store.get(&resource_of(&call.kind), &call.key()).ok_or_else(|| call.not_found())?;
     let account = view::value_of(&call.kind, &object);
     let (mut value, _) = call.body_value("TokenRequest")?;
     let life = value["spec"]["expirationSeconds"].as_i64().unwrap_or(LIFE);
     if life < 600 {
-        let cause = super::status::Cause::invalid("spec.expirationSeconds", &json!(life), "may not specify a duration less than 10 minutes");
+        let cause = super::status::Cause::invalid(
+            "spec.expirationSeconds",
+            &json!(life),
+            "may not specify a duration less than 10 minutes",
+        );
         return Err(Status::invalid("authentication.k8s.io", "TokenRequest", "", vec![cause]));
     }
-    let audiences = value["spec"]["audiences"].as_array().filter(|list| !list.is_empty()).cloned().unwrap_or_else(|| vec![AUDIENCE.into()]);
+    let audiences = value["spec"]["audiences"]
+        .as_array()
+        .filter(|list| !list.is_empty())
+        .cloned()
+        .unwrap_or_else(|| vec![AUDIENCE.into()]);
     let end = call.now + SignedDuration::from_secs(life);
     let claims = json!({
         "aud": audiences, "exp": end.as_second(), "iat": call.now.as_second(), "nbf": call.now.as_second(),

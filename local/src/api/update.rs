@@ -31,11 +31,17 @@ pub fn update(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     let old = current(call)?;
     let revision = value["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
     if revision.is_empty() && must_name_revision(&kind) {
-        let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+        let cause = Cause::invalid(
+            "metadata.resourceVersion",
+            &json!(0),
+            "must be specified for an update",
+        );
         return Err(Status::invalid(&kind.group, &kind.kind, &call.path.name, vec![cause]));
     }
     let subresource = call.subresource().to_owned();
-    let written = replace(call, &old, value, &options, |old, new, now| managed::on_update(&kind, Some(old), new, &manager, &subresource, now))?;
+    let written = replace(call, &old, value, &options, |old, new, now| {
+        managed::on_update(&kind, Some(old), new, &manager, &subresource, now)
+    })?;
     respond(call, 200, written)
 }
 
@@ -44,7 +50,8 @@ fn must_name_revision(kind: &Kind) -> bool {
     kind.is_custom()
         || matches!(
             (&*kind.group, &*kind.plural),
-            ("apiextensions.k8s.io" | "coordination.k8s.io" | "apiregistration.k8s.io", _) | ("policy", "poddisruptionbudgets")
+            ("apiextensions.k8s.io" | "coordination.k8s.io" | "apiregistration.k8s.io", _)
+                | ("policy", "poddisruptionbudgets")
         )
 }
 
@@ -57,14 +64,20 @@ fn current(call: &Call<'_>) -> Result<Arc<Object>, Refusal> {
 fn check_name(call: &Call<'_>, value: &Value) -> Result<(), Refusal> {
     let (name, wanted) = (name_of(value), &call.path.name);
     if name.is_empty() {
-        return Err(Status::bad_request(format!("the name of the object ({wanted} based on URL) was undeterminable: name must be provided")));
+        return Err(Status::bad_request(format!(
+            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+        )));
     }
     if name != *wanted {
-        return Err(Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({wanted})")));
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({wanted})"
+        )));
     }
     let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default();
     if !namespace.is_empty() && namespace != call.path.namespace {
-        return Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
     Ok(())
 }
@@ -97,7 +110,10 @@ pub fn replace(
     let server = call.server;
     let old = view::value_of(&kind, old_object);
     create::match_namespace(&kind, &mut new, &call.path.namespace)?;
-    let (given_uid, uid) = (new["metadata"]["uid"].as_str().unwrap_or_default().to_owned(), old["metadata"]["uid"].as_str().unwrap_or_default());
+    let (given_uid, uid) = (
+        new["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
+        old["metadata"]["uid"].as_str().unwrap_or_default(),
+    );
     let revision = new["metadata"]["resourceVersion"].as_str().unwrap_or_default();
     if !revision.is_empty() && revision != "0" && revision.parse() != Ok(old_object.revision) {
         if revision.parse::<u64>().is_err() {
@@ -109,7 +125,9 @@ pub fn replace(
     }
     let subresource = call.subresource().to_owned();
     if !given_uid.is_empty() && given_uid != uid && call.method == http::Method::PUT {
-        let why = format!("Precondition failed: UID in precondition: {given_uid}, UID in object meta: {uid}");
+        let why = format!(
+            "Precondition failed: UID in precondition: {given_uid}, UID in object meta: {uid}"
+        );
         return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, &why));
     }
     kind.default(&mut new);
@@ -132,7 +150,11 @@ pub fn replace(
     allocate::before_update(server, &kind, &mut new, &old)?;
     namespaces::prepare(&kind, &mut new);
     definitions::prepare_update(server, &kind, &subresource, &mut new, &old);
-    let errors = if subresource == "status" { kind.validate_status(&new, &old) } else { kind.validate_update(&new, &old) };
+    let errors = if subresource == "status" {
+        kind.validate_status(&new, &old)
+    } else {
+        kind.validate_update(&new, &old)
+    };
     let mut problems = causes(&errors);
     if subresource.is_empty() {
         problems.extend(definitions::validate_update(server, &kind, &new, &old));
@@ -171,19 +193,32 @@ fn same(old: &Value, new: &Value) -> bool {
     }
     let mut differ = false;
     if let (Some(a), Some(b)) = (old.as_object(), new.as_object()) {
-        differ |= a.len() != b.len() || a.iter().any(|(key, value)| key != "metadata" && b.get(key) != Some(value));
+        differ |= a.len() != b.len()
+            || a.iter().any(|(key, value)| key != "metadata" && b.get(key) != Some(value));
         if let (Some(a), Some(b)) = (old["metadata"].as_object(), new["metadata"].as_object()) {
-            let rest = |map: &serde_json::Map<String, Value>| map.keys().filter(|key| *key != "managedFields").count();
-            differ |= rest(a) != rest(b) || a.iter().any(|(key, value)| key != "managedFields" && b.get(key) != Some(value));
+            let rest = |map: &serde_json::Map<String, Value>| {
+                map.keys().filter(|key| *key != "managedFields").count()
+            };
+            differ |= rest(a) != rest(b)
+                || a.iter().any(|(key, value)| key != "managedFields" && b.get(key) != Some(value));
         }
-        differ |= !managed::same_but_times(&old["metadata"]["managedFields"], &new["metadata"]["managedFields"]);
+        differ |= !managed::same_but_times(
+            &old["metadata"]["managedFields"],
+            &new["metadata"]["managedFields"],
+        );
     }
     !differ
 }
 
 /// What clients cannot change.
 fn keep_metadata(new: &mut Value, old: &Value) {
-    for field in ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"] {
+    for field in [
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "selfLink",
+    ] {
         let kept = old["metadata"].get(field).cloned();
         if let Some(metadata) = new["metadata"].as_object_mut() {
             match kept {
@@ -217,7 +252,11 @@ const PATCH_TYPES: [&str; 5] = [
 
 /// Answers a patch of any type.
 pub fn patch(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
-    let content_type = call.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = call
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let media_type = content_type.split(';').next().unwrap_or_default().trim().to_owned();
     let sort = match media_type.as_str() {
         "application/json-patch+json" => Patch::Json,
@@ -239,13 +278,19 @@ pub fn patch(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
         let old_object = current(call)?;
         let mut value = view::value_of(&kind, &old_object);
         patched(call, sort, &mut value, &body)?;
-        let names_revision = value["metadata"]["resourceVersion"].as_str().is_some_and(|revision| revision.parse() != Ok(old_object.revision));
+        let names_revision = value["metadata"]["resourceVersion"]
+            .as_str()
+            .is_some_and(|revision| revision.parse() != Ok(old_object.revision));
         let value = decoded_patch(call, sort, value, &options)?;
         check_name(call, &value)?;
-        let own = |old: &Value, new: &mut Value, now| managed::on_update(&kind, Some(old), new, &manager, &subresource, now);
+        let own = |old: &Value, new: &mut Value, now| {
+            managed::on_update(&kind, Some(old), new, &manager, &subresource, now)
+        };
         match replace(call, &old_object, value, &options, own) {
             Ok(written) => return respond(call, 200, written),
-            Err(refusal) if refusal.code == 409 && !names_revision && attempt < PATCH_ATTEMPTS => call.warnings.clear(),
+            Err(refusal) if refusal.code == 409 && !names_revision && attempt < PATCH_ATTEMPTS => {
+                call.warnings.clear()
+            }
             Err(refusal) => return Err(refusal),
         }
     }
@@ -253,7 +298,11 @@ pub fn patch(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
 }
 
 fn unknown_patch(kind: &Kind) -> Refusal {
-    let offers = if kind.is_custom() { vec![PATCH_TYPES[0], PATCH_TYPES[1], PATCH_TYPES[3], PATCH_TYPES[4]] } else { PATCH_TYPES.to_vec() };
+    let offers = if kind.is_custom() {
+        vec![PATCH_TYPES[0], PATCH_TYPES[1], PATCH_TYPES[3], PATCH_TYPES[4]]
+    } else {
+        PATCH_TYPES.to_vec()
+    };
     Status::unsupported_media_type(format!(
         "the body of the request was in an unknown format - accepted media types include: {}",
         offers.join(", ")
@@ -278,9 +327,16 @@ fn patch_body(call: &Call<'_>, sort: Patch) -> Result<Value, Refusal> {
         _ => Status::bad_request(format!("error decoding patch: {error}")),
     })?;
     if sort == Patch::Json {
-        if let Some(operations) = document.value.as_array().filter(|operations| operations.len() > patch::json::MOST_OPERATIONS) {
+        if let Some(operations) = document
+            .value
+            .as_array()
+            .filter(|operations| operations.len() > patch::json::MOST_OPERATIONS)
+        {
             let most = patch::json::MOST_OPERATIONS;
-            let text = format!("The allowed maximum operations in a JSON patch is {most}, got {}", operations.len());
+            let text = format!(
+                "The allowed maximum operations in a JSON patch is {most}, got {}",
+                operations.len()
+            );
             return Err(Status::too_large(&text));
         }
     }
@@ -290,31 +346,44 @@ fn patch_body(call: &Call<'_>, sort: Patch) -> Result<Value, Refusal> {
 fn patched(call: &Call<'_>, sort: Patch, value: &mut Value, body: &Value) -> Result<(), Refusal> {
     match sort {
         Patch::Json => patch::json::apply(value, body).map_err(|error| match error {
-            patch::json::Error::Malformed(text) => Status::bad_request(format!("error decoding patch: {text}")),
+            patch::json::Error::Malformed(text) => {
+                Status::bad_request(format!("error decoding patch: {text}"))
+            }
             patch::json::Error::Unfit => Status::rejected(),
         }),
         Patch::Merge => {
             if !body.is_object() {
-                return Err(Status::bad_request("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}"));
+                return Err(Status::bad_request(
+                    "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
+                ));
             }
             patch::merge::merge(value, body);
             Ok(())
         }
         _ => {
             if !body.is_object() {
-                return Err(Status::bad_request("json: cannot unmarshal into Go value of type map[string]interface {}"));
+                return Err(Status::bad_request(
+                    "json: cannot unmarshal into Go value of type map[string]interface {}",
+                ));
             }
-            patch::strategic::merge(value, body, Some(call.kind.schema().root())).map_err(Status::bad_request)
+            patch::strategic::merge(value, body, Some(call.kind.schema().root()))
+                .map_err(Status::bad_request)
         }
     }
 }
 
 /// A patched object is decoded as if a client had sent it.
-fn decoded_patch(call: &mut Call<'_>, sort: Patch, mut value: Value, options: &WriteOptions) -> Result<Value, Refusal> {
+fn decoded_patch(
+    call: &mut Call<'_>,
+    sort: Patch,
+    mut value: Value,
+    options: &WriteOptions,
+) -> Result<Value, Refusal> {
     let kind = call.kind.clone();
     let name = call.path.name.clone();
     if let Some(map) = value.as_object_mut() {
-        for (field, wanted) in [("kind", kind.kind.to_string()), ("apiVersion", kind.api_version())] {
+        for (field, wanted) in [("kind", kind.kind.to_string()), ("apiVersion", kind.api_version())]
+        {
             match map.get(field).and_then(Value::as_str) {
                 None => drop(map.insert(field.into(), wanted.into())),
                 Some(found) if found != wanted && !kind.is_custom() => {
@@ -323,7 +392,12 @@ fn decoded_patch(call: &mut Call<'_>, sort: Patch, mut value: Value, options: &W
                     return Err(Status::invalid("", "", "", vec![cause]));
                 }
                 Some(found) if found != wanted => {
-                    return Err(Status::invalid(&kind.group, &kind.kind, &name, vec![Cause::invalid(field, &json!(found), &format!("must be {wanted}"))]));
+                    return Err(Status::invalid(
+                        &kind.group,
+                        &kind.kind,
+                        &name,
+                        vec![Cause::invalid(field, &json!(found), &format!("must be {wanted}"))],
+                    ));
                 }
                 Some(_) => {}
             }
@@ -332,11 +406,20 @@ fn decoded_patch(call: &mut Call<'_>, sort: Patch, mut value: Value, options: &W
     let shown = value.clone();
     let decoded = crate::schema::decode::decode(value, kind.schema().root()).map_err(|error| {
         if sort == Patch::Strategic || kind.is_custom() {
-            return Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {error}", kind.kind, kind.version, kind.kind));
+            return Status::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: {error}",
+                kind.kind, kind.version, kind.kind
+            ));
         }
-        Status::invalid("", "", "", vec![Cause::invalid("patch", &Value::String(shown.to_string()), &error)])
+        Status::invalid(
+            "",
+            "",
+            "",
+            vec![Cause::invalid("patch", &Value::String(shown.to_string()), &error)],
+        )
     })?;
-    let mut unknown: Vec<String> = decoded.unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect();
+    let mut unknown: Vec<String> =
+        decoded.unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect();
     unknown.sort();
     call.strict(&kind, unknown, options.validation)?;
     Ok(decoded.value)
@@ -346,7 +429,8 @@ fn decoded_patch(call: &mut Call<'_>, sort: Patch, mut value: Value, options: &W
 fn apply(call: &mut Call<'_>, options: &WriteOptions) -> Result<Response<Body>, Refusal> {
     let kind = call.kind.clone();
     let text = String::from_utf8_lossy(&call.body).into_owned();
-    let (value, duplicates) = super::yaml::read(&text).map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
+    let (value, duplicates) = super::yaml::read(&text)
+        .map_err(|error| Status::bad_request(format!("error decoding YAML: {error}")))?;
     let config = apply_config(call, value, duplicates, options)?;
     let manager = options.field_manager.clone().unwrap_or_default();
     let subresource = call.subresource().to_owned();
@@ -357,7 +441,8 @@ fn apply(call: &mut Call<'_>, options: &WriteOptions) -> Result<Response<Body>, 
         };
         let old = view::value_of(&kind, &old_object);
         check_applied_revision(call, &config, &old)?;
-        let merged = managed::apply(&kind, &old, &config, &manager, &subresource, force, call.now).map_err(|error| apply_refusal(call, error))?;
+        let merged = managed::apply(&kind, &old, &config, &manager, &subresource, force, call.now)
+            .map_err(|error| apply_refusal(call, error))?;
         let Some(merged) = merged else { return view::object(call, 200, &old_object) };
         let fields = merged["metadata"]["managedFields"].clone();
         let own = |_: &Value, new: &mut Value, _| {
@@ -371,7 +456,10 @@ fn apply(call: &mut Call<'_>, options: &WriteOptions) -> Result<Response<Body>, 
         };
         match replace(call, &old_object, merged, options, own) {
             Ok(written) => return respond(call, 200, written),
-            Err(refusal) if refusal.code == 409 && refusal.reason == "Conflict" && attempt < PATCH_ATTEMPTS => {}
+            Err(refusal)
+                if refusal.code == 409
+                    && refusal.reason == "Conflict"
+                    && attempt < PATCH_ATTEMPTS => {}
             Err(refusal) => return Err(refusal),
         }
     }
@@ -379,12 +467,22 @@ fn apply(call: &mut Call<'_>, options: &WriteOptions) -> Result<Response<Body>, 
 }
 
 /// Checks what is applied as far as it can be checked without the object.
-fn apply_config(call: &mut Call<'_>, mut value: Value, duplicates: Vec<String>, options: &WriteOptions) -> Result<Value, Refusal> {
+fn apply_config(
+    call: &mut Call<'_>,
+    mut value: Value,
+    duplicates: Vec<String>,
+    options: &WriteOptions,
+) -> Result<Value, Refusal> {
     let kind = call.kind.clone();
     if !value.is_object() {
-        return Err(Status::bad_request("error decoding YAML: the applied document is not an object"));
+        return Err(Status::bad_request(
+            "error decoding YAML: the applied document is not an object",
+        ));
     }
-    let (api_version, name) = (value["apiVersion"].as_str().unwrap_or_default().to_owned(), value["kind"].as_str().unwrap_or_default().to_owned());
+    let (api_version, name) = (
+        value["apiVersion"].as_str().unwrap_or_default().to_owned(),
+        value["kind"].as_str().unwrap_or_default().to_owned(),
+    );
     if api_version.is_empty() || name.is_empty() {
         let what = if name.is_empty() { "Kind" } else { "apiVersion" };
         return Err(Status::bad_request(format!("Object '{what}' is missing in '{value}'")));
@@ -407,11 +505,26 @@ fn apply_config(call: &mut Call<'_>, mut value: Value, duplicates: Vec<String>, 
     }
     let name = name_of(&value);
     if !name.is_empty() && name != call.path.name {
-        return Err(Status::bad_request(format!("the name of the object ({name}) does not match the name on the URL ({})", call.path.name)));
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.path.name
+        )));
     }
-    let decoded = crate::schema::decode::decode(value.clone(), kind.schema().root()).map_err(|error| {
-        Status::other(500, "", format!("failed to create typed patch object ({}/{}; {}, Kind={}): {error}", call.path.namespace, call.path.name, kind.api_version(), kind.kind), None)
-    })?;
+    let decoded =
+        crate::schema::decode::decode(value.clone(), kind.schema().root()).map_err(|error| {
+            Status::other(
+                500,
+                "",
+                format!(
+                    "failed to create typed patch object ({}/{}; {}, Kind={}): {error}",
+                    call.path.namespace,
+                    call.path.name,
+                    kind.api_version(),
+                    kind.kind
+                ),
+                None,
+            )
+        })?;
     let mut problems = duplicates;
     problems.extend(decoded.unknown.into_iter().map(|path| format!("unknown field {path:?}")));
     call.strict(&kind, problems, options.validation)?;
@@ -423,36 +536,53 @@ fn apply_config(call: &mut Call<'_>, mut value: Value, duplicates: Vec<String>, 
 fn check_applied_revision(call: &Call<'_>, config: &Value, old: &Value) -> Result<(), Refusal> {
     let kind = &call.kind;
     let revision = config["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-    if !revision.is_empty() && revision != old["metadata"]["resourceVersion"].as_str().unwrap_or_default() {
+    if !revision.is_empty()
+        && revision != old["metadata"]["resourceVersion"].as_str().unwrap_or_default()
+    {
         return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, CHANGED));
     }
-    let (given, uid) = (config["metadata"]["uid"].as_str().unwrap_or_default(), old["metadata"]["uid"].as_str().unwrap_or_default());
+    let (given, uid) = (
+        config["metadata"]["uid"].as_str().unwrap_or_default(),
+        old["metadata"]["uid"].as_str().unwrap_or_default(),
+    );
     if !given.is_empty() && given != uid {
-        let why = format!("uid mismatch: the provided object specified uid {given}, and the existing object has uid {uid}");
+        let why = format!(
+            "uid mismatch: the provided object specified uid {given}, and the existing object has uid {uid}"
+        );
         return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, &why));
     }
     Ok(())
 }
 
 /// Apply of an object that is not there.
-fn apply_new(call: &mut Call<'_>, config: Value, manager: &str, subresource: &str, options: &WriteOptions) -> Result<Response<Body>, Refusal> {
+fn apply_new(
+    call: &mut Call<'_>,
+    config: Value,
+    manager: &str,
+    subresource: &str,
+    options: &WriteOptions,
+) -> Result<Response<Body>, Refusal> {
     let kind = call.kind.clone();
     if !subresource.is_empty() {
         return Err(call.not_found());
     }
     let (uid, revision) = (&config["metadata"]["uid"], &config["metadata"]["resourceVersion"]);
     if let Some(uid) = uid.as_str().filter(|uid| !uid.is_empty()) {
-        let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+        let why = format!(
+            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        );
         return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, &why));
     }
     if revision.as_str().is_some_and(|revision| !revision.is_empty()) {
         return Err(call.not_found());
     }
     let empty = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {}});
-    let merged = managed::apply(&kind, &empty, &config, manager, "", false, call.now).map_err(|error| apply_refusal(call, error))?;
+    let merged = managed::apply(&kind, &empty, &config, manager, "", false, call.now)
+        .map_err(|error| apply_refusal(call, error))?;
     let merged = merged.unwrap_or_else(|| config.clone());
     let fields = merged["metadata"]["managedFields"].clone();
-    let decoded = crate::schema::decode::decode(merged, kind.schema().root()).map_err(Status::bad_request)?;
+    let decoded =
+        crate::schema::decode::decode(merged, kind.schema().root()).map_err(Status::bad_request)?;
     let inserted = create::insert(call, decoded.value, options, |value, _| {
         if !fields.is_null() {
             value["metadata"]["managedFields"] = fields.clone();
@@ -471,8 +601,12 @@ fn apply_refusal(call: &Call<'_>, error: managed::Error) -> Refusal {
         managed::Error::Invalid(text) => {
             let place = format!("{}/{}", call.path.namespace, call.path.name);
             let (group, version) = (&kind.group, &kind.version);
-            let version = if group.is_empty() { format!("/{version}") } else { format!("{group}/{version}") };
-            let message = format!("failed to create typed patch object ({place}; {version}, Kind={}): {text}", kind.kind);
+            let version =
+                if group.is_empty() { format!("/{version}") } else { format!("{group}/{version}") };
+            let message = format!(
+                "failed to create typed patch object ({place}; {version}, Kind={}): {text}",
+                kind.kind
+            );
             Status::other(500, "", message, None)
         }
     }
@@ -482,7 +616,11 @@ fn apply_refusal(call: &Call<'_>, error: managed::Error) -> Refusal {
 fn conflict_status(conflicts: &[managed::Conflict]) -> Refusal {
     let causes: Vec<Cause> = conflicts
         .iter()
-        .map(|conflict| Cause { reason: "FieldManagerConflict".into(), message: format!("conflict with {}", conflict.with), field: conflict.field.clone() })
+        .map(|conflict| Cause {
+            reason: "FieldManagerConflict".into(),
+            message: format!("conflict with {}", conflict.with),
+            field: conflict.field.clone(),
+        })
         .collect();
     let mut managers: Vec<(String, Vec<String>)> = Vec::new();
     for conflict in conflicts {
@@ -495,14 +633,27 @@ fn conflict_status(conflicts: &[managed::Conflict]) -> Refusal {
     let count = conflicts.len();
     let noun = if count == 1 { "conflict" } else { "conflicts" };
     let text = match managers.as_slice() {
-        [(with, fields)] if fields.len() == 1 => format!("Apply failed with {count} {noun}: conflict with {with}: {}", fields[0]),
-        [(with, fields)] => format!("Apply failed with {count} {noun}: conflicts with {with}:\n- {}", fields.join("\n- ")),
+        [(with, fields)] if fields.len() == 1 => {
+            format!("Apply failed with {count} {noun}: conflict with {with}: {}", fields[0])
+        }
+        [(with, fields)] => format!(
+            "Apply failed with {count} {noun}: conflicts with {with}:\n- {}",
+            fields.join("\n- ")
+        ),
         many => {
-            let parts: Vec<String> = many.iter().map(|(with, fields)| format!("conflicts with {with}:\n- {}", fields.join("\n- "))).collect();
+            let parts: Vec<String> = many
+                .iter()
+                .map(|(with, fields)| format!("conflicts with {with}:\n- {}", fields.join("\n- ")))
+                .collect();
             format!("Apply failed with {count} {noun}: {}", parts.join("\n"))
         }
     };
-    Status::other(409, "Conflict", text, Some(super::status::Details { causes, ..Default::default() }))
+    Status::other(
+        409,
+        "Conflict",
+        text,
+        Some(super::status::Details { causes, ..Default::default() }),
+    )
 }
 
 /// Whether the store's refusal means that another writer was faster.

@@ -20,17 +20,29 @@ pub struct User {
 impl User {
     /// The platform itself, in this process.
     pub fn platform() -> User {
-        User { name: "system:weft".into(), groups: vec!["system:masters".into(), "system:authenticated".into()], ..User::default() }
+        User {
+            name: "system:weft".into(),
+            groups: vec!["system:masters".into(), "system:authenticated".into()],
+            ..User::default()
+        }
     }
 
     /// The bearer of the administrator's token.
     pub fn admin() -> User {
-        User { name: "admin".into(), groups: vec!["system:masters".into(), "system:authenticated".into()], ..User::default() }
+        User {
+            name: "admin".into(),
+            groups: vec!["system:masters".into(), "system:authenticated".into()],
+            ..User::default()
+        }
     }
 
     /// Nobody in particular.
     pub fn anonymous() -> User {
-        User { name: "system:anonymous".into(), groups: vec!["system:unauthenticated".into()], ..User::default() }
+        User {
+            name: "system:anonymous".into(),
+            groups: vec!["system:unauthenticated".into()],
+            ..User::default()
+        }
     }
 
     /// Whether the user may do everything.

@@ -52,7 +52,9 @@ pub fn whole(kind: &Kind, object: &Object, out: &mut BytesMut) {
         out.extend_from_slice(head(kind).as_bytes());
         out.extend_from_slice(&object.body[1..]);
     } else {
-        out.extend_from_slice(&serde_json::to_vec(&value_of(kind, object)).expect("a JSON value serializes"));
+        out.extend_from_slice(
+            &serde_json::to_vec(&value_of(kind, object)).expect("a JSON value serializes"),
+        );
     }
 }
 
@@ -73,7 +75,8 @@ pub fn value(call: &Call<'_>, code: u16, value: Value) -> Result<Response<Body>,
         View::Table { beta } => {
             let mut table = Table::new(call, beta);
             let row = table.row(&call.kind, value.clone(), call.now);
-            table.finish(vec![row], json!({"resourceVersion": value["metadata"]["resourceVersion"]}))
+            table
+                .finish(vec![row], json!({"resourceVersion": value["metadata"]["resourceVersion"]}))
         }
         View::Metadata | View::MetadataList => metadata(value),
         _ => value,
@@ -92,7 +95,10 @@ pub fn list(call: &Call<'_>, objects: Vec<Arc<Object>>, list_metadata: Value) ->
     match call.form.view {
         View::Table { beta } => {
             let mut table = Table::new(call, beta);
-            let rows = objects.iter().map(|object| table.row(kind, value_of(kind, object), call.now)).collect();
+            let rows = objects
+                .iter()
+                .map(|object| table.row(kind, value_of(kind, object), call.now))
+                .collect();
             answer::value(200, call.style(), &table.finish(rows, list_metadata))
         }
         View::Metadata | View::MetadataList => {
@@ -100,9 +106,12 @@ pub fn list(call: &Call<'_>, objects: Vec<Arc<Object>>, list_metadata: Value) ->
             let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": list_metadata, "items": items});
             answer::value(200, call.style(), &list)
         }
-        _ if call.form.encoding == Encoding::Json && !call.pretty => json_list(kind.clone(), objects, &list_metadata),
+        _ if call.form.encoding == Encoding::Json && !call.pretty => {
+            json_list(kind.clone(), objects, &list_metadata)
+        }
         _ => {
-            let items: Vec<Value> = objects.iter().map(|object| item(kind, value_of(kind, object))).collect();
+            let items: Vec<Value> =
+                objects.iter().map(|object| item(kind, value_of(kind, object))).collect();
             let list = json!({"kind": kind.list_kind, "apiVersion": kind.api_version(), "metadata": list_metadata, "items": items});
             answer::value(200, call.style(), &list)
         }
@@ -121,7 +130,11 @@ fn item(kind: &Kind, mut value: Value) -> Value {
 }
 
 fn json_list(kind: Arc<Kind>, objects: Vec<Arc<Object>>, list_metadata: &Value) -> Response<Body> {
-    let head = format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{list_metadata},\"items\":[", kind.list_kind, kind.api_version());
+    let head = format!(
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{list_metadata},\"items\":[",
+        kind.list_kind,
+        kind.api_version()
+    );
     let mut out = BytesMut::from(head.as_bytes());
     let total: usize = objects.iter().map(|object| object.body.len()).sum();
     let mut rest = objects.into_iter();
@@ -190,7 +203,11 @@ impl Table {
             "Object" => Include::Object,
             _ => Include::Metadata,
         };
-        Table { columns: Some(call.kind.columns()), include, version: if beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" } }
+        Table {
+            columns: Some(call.kind.columns()),
+            include,
+            version: if beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" },
+        }
     }
 
     /// One row.

@@ -14,9 +14,9 @@ use super::negotiate::{Encoding, View};
 use super::read::{self, Filter};
 use super::status::{Cause, Refusal, Status};
 use super::{Server, resource_of, view};
-use runtime::clock::Clock;
 use crate::kinds::Kind;
 use crate::store::{Change, Event, Object, restamped};
+use runtime::clock::Clock;
 
 /// Events read from the store at a time: enough for a burst, few enough that the lock is held for microseconds.
 const BATCH: usize = 100;
@@ -31,7 +31,11 @@ pub async fn watch(call: &mut Call<'_>, shared: &Arc<Server>) -> Result<Response
     let initial = check_initial(call)?;
     let version = call.query.text("resourceVersion").to_owned();
     let bookmarks = call.query.flag("allowWatchBookmarks").unwrap_or(false);
-    let timeout = call.query.number("timeoutSeconds")?.filter(|seconds| *seconds > 0).map_or(LONGEST, |seconds| Duration::from_secs(seconds as u64));
+    let timeout = call
+        .query
+        .number("timeoutSeconds")?
+        .filter(|seconds| *seconds > 0)
+        .map_or(LONGEST, |seconds| Duration::from_secs(seconds as u64));
     let resource = resource_of(&call.kind);
     let news = call.server.store.news(&resource);
     let current = call.server.store.revision();
@@ -68,7 +72,11 @@ pub async fn watch(call: &mut Call<'_>, shared: &Arc<Server>) -> Result<Response
         done: false,
     };
     if synthetic {
-        let page = call.server.store.list(&state.resource, &state.namespace, None).map_err(Status::internal)?;
+        let page = call
+            .server
+            .store
+            .list(&state.resource, &state.namespace, None)
+            .map_err(Status::internal)?;
         state.revision = page.revision;
         state.initial = page.objects.into_iter();
         if initial == Some(true) && bookmarks {
@@ -77,7 +85,11 @@ pub async fn watch(call: &mut Call<'_>, shared: &Arc<Server>) -> Result<Response
     } else if state.revision < current {
         // Too old is told by the status of the answer only where the watch has not begun yet; upstream sends an event.
         if let Err(error) = call.server.store.events(&state.resource, state.revision, 0) {
-            let status = Status::expired(format!("too old resource version: {} ({})", state.revision, oldest(&error)));
+            let status = Status::expired(format!(
+                "too old resource version: {} ({})",
+                state.revision,
+                oldest(&error)
+            ));
             let event = json!({"type": "ERROR", "object": *status});
             return Ok(stream(call, futures::stream::iter([view::line(&event)])));
         }
@@ -96,7 +108,10 @@ fn oldest(error: &crate::store::Error) -> u64 {
     }
 }
 
-fn stream(call: &Call<'_>, lines: impl futures::Stream<Item = Bytes> + Send + 'static) -> Response<Body> {
+fn stream(
+    call: &Call<'_>,
+    lines: impl futures::Stream<Item = Bytes> + Send + 'static,
+) -> Response<Body> {
     let content_type = match call.form.encoding {
         Encoding::Yaml => "application/yaml;stream=watch",
         _ if call.form.view == View::Object => "application/json",
@@ -121,9 +136,16 @@ fn check_initial(call: &Call<'_>) -> Result<Option<bool>, Refusal> {
         }
     }
     if initial.is_none() && !matching.is_empty() {
-        causes.push(Cause::forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+        causes.push(Cause::forbidden(
+            "resourceVersionMatch",
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        ));
     }
-    if causes.is_empty() { Ok(initial) } else { Err(Status::invalid_options("ListOptions", causes)) }
+    if causes.is_empty() {
+        Ok(initial)
+    } else {
+        Err(Status::invalid_options("ListOptions", causes))
+    }
 }
 
 struct Watch {
@@ -184,7 +206,11 @@ impl Watch {
                 }
                 Err(error) => {
                     // The watcher was slower than the history is long: it must list again.
-                    let status = Status::expired(format!("too old resource version: {} ({})", self.revision, oldest(&error)));
+                    let status = Status::expired(format!(
+                        "too old resource version: {} ({})",
+                        self.revision,
+                        oldest(&error)
+                    ));
                     self.done = true;
                     return Some(view::line(&json!({"type": "ERROR", "object": *status})));
                 }
@@ -215,11 +241,14 @@ impl Watch {
             return;
         }
         let now = event.change != Change::Deleted && self.filter.takes(&self.kind, &event.object);
-        let before = event.before.as_ref().is_some_and(|before| self.filter.takes(&self.kind, before));
+        let before =
+            event.before.as_ref().is_some_and(|before| self.filter.takes(&self.kind, before));
         match (before, now) {
             (false, true) => self.tell("ADDED", &event.object, out),
             (true, true) => self.tell("MODIFIED", &event.object, out),
-            (true, false) if event.change == Change::Deleted => self.tell("DELETED", &event.object, out),
+            (true, false) if event.change == Change::Deleted => {
+                self.tell("DELETED", &event.object, out)
+            }
             (true, false) => {
                 if let Some(before) = &event.before {
                     // It left the selection: its last selected state, at the revision of the change.
@@ -262,7 +291,9 @@ impl Watch {
                 let mut value = json!({"metadata": metadata.clone()});
                 value["metadata"]["creationTimestamp"] = Value::Null;
                 match &mut self.table {
-                    Some(table) => table.finish(Vec::new(), json!({"resourceVersion": revision.to_string()})),
+                    Some(table) => {
+                        table.finish(Vec::new(), json!({"resourceVersion": revision.to_string()}))
+                    }
                     None => value,
                 }
             }

@@ -78,7 +78,10 @@ fn leaf(value: &Value, out: &mut String, indent: usize) {
 }
 
 fn scalar(text: &str, out: &mut String, indent: usize) {
-    if text.contains('\n') && text.chars().all(|letter| letter == '\n' || letter == '\t' || !letter.is_control()) && !text.starts_with([' ', '\n']) {
+    if text.contains('\n')
+        && text.chars().all(|letter| letter == '\n' || letter == '\t' || !letter.is_control())
+        && !text.starts_with([' ', '\n'])
+    {
         let keep = match (text.ends_with('\n'), text.ends_with("\n\n")) {
             (_, true) => "|+",
             (true, _) => "|",
@@ -100,24 +103,59 @@ fn scalar(text: &str, out: &mut String, indent: usize) {
 /// Whether a text reads back as itself without quotes.
 fn plain(text: &str) -> bool {
     let Some(first) = text.chars().next() else { return false };
-    if text.ends_with([' ', ':']) || text.starts_with(' ') || text.contains(": ") || text.contains(" #") {
+    if text.ends_with([' ', ':'])
+        || text.starts_with(' ')
+        || text.contains(": ")
+        || text.contains(" #")
+    {
         return false;
     }
     if text.chars().any(|letter| letter.is_control()) {
         return false;
     }
-    if "!&*{}[],#|>@`\"'%=".contains(first) || (matches!(first, '-' | '?' | ':') && text[1..].chars().next().is_none_or(|next| next == ' ')) {
+    if "!&*{}[],#|>@`\"'%=".contains(first)
+        || (matches!(first, '-' | '?' | ':')
+            && text[1..].chars().next().is_none_or(|next| next == ' '))
+    {
         return false;
     }
     let lower = text.to_ascii_lowercase();
-    if matches!(lower.as_str(), "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n" | "null" | "~" | ".nan" | ".inf" | "-.inf" | "+.inf" | "<<" | "---") {
+    if matches!(
+        lower.as_str(),
+        "true"
+            | "false"
+            | "yes"
+            | "no"
+            | "on"
+            | "off"
+            | "y"
+            | "n"
+            | "null"
+            | "~"
+            | ".nan"
+            | ".inf"
+            | "-.inf"
+            | "+.inf"
+            | "<<"
+            | "---"
+    ) {
         return false;
     }
     // Numbers, times and whatever else begins like one are quoted.
     let digits = text.trim_start_matches(['-', '+', '.']);
     let numeric = digits.starts_with(|letter: char| letter.is_ascii_digit())
-        && text.chars().all(|letter| letter.is_ascii_hexdigit() || matches!(letter, '.' | '-' | '+' | '_' | ':' | 'x' | 'o' | 'T' | 'Z' | ' '));
-    if numeric && (text.parse::<f64>().is_ok() || is_time(text) || text.starts_with("0x") || text.starts_with("0o") || sexagesimal(text) || text.contains('_')) {
+        && text.chars().all(|letter| {
+            letter.is_ascii_hexdigit()
+                || matches!(letter, '.' | '-' | '+' | '_' | ':' | 'x' | 'o' | 'T' | 'Z' | ' ')
+        });
+    if numeric
+        && (text.parse::<f64>().is_ok()
+            || is_time(text)
+            || text.starts_with("0x")
+            || text.starts_with("0o")
+            || sexagesimal(text)
+            || text.contains('_'))
+    {
         return false;
     }
     true
@@ -125,11 +163,17 @@ fn plain(text: &str) -> bool {
 
 fn is_time(text: &str) -> bool {
     let bytes = text.as_bytes();
-    bytes.len() >= 10 && bytes[4] == b'-' && bytes[7] == b'-' && bytes[..4].iter().all(u8::is_ascii_digit)
+    bytes.len() >= 10
+        && bytes[4] == b'-'
+        && bytes[7] == b'-'
+        && bytes[..4].iter().all(u8::is_ascii_digit)
 }
 
 fn sexagesimal(text: &str) -> bool {
-    text.contains(':') && text.split(':').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+    text.contains(':')
+        && text
+            .split(':')
+            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Reads one YAML document (or JSON, which YAML contains). Also tells keys that came twice.
@@ -137,11 +181,17 @@ pub fn read(text: &str) -> Result<(Value, Vec<String>), String> {
     let options = |duplicates| {
         serde_saphyr::options! { legacy_octal_numbers: true, duplicate_keys: duplicates }
     };
-    match serde_saphyr::from_str_with_options::<Value>(text, options(serde_saphyr::options::DuplicateKeyPolicy::Error)) {
+    match serde_saphyr::from_str_with_options::<Value>(
+        text,
+        options(serde_saphyr::options::DuplicateKeyPolicy::Error),
+    ) {
         Ok(value) => Ok((value, Vec::new())),
         Err(first) => {
-            let value = serde_saphyr::from_str_with_options::<Value>(text, options(serde_saphyr::options::DuplicateKeyPolicy::LastWins))
-                .map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?;
+            let value = serde_saphyr::from_str_with_options::<Value>(
+                text,
+                options(serde_saphyr::options::DuplicateKeyPolicy::LastWins),
+            )
+            .map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?;
             Ok((value, vec![duplicate(text, &first.to_string())]))
         }
     }

@@ -24,13 +24,36 @@ pub enum Error {
 }
 
 /// Records a write.
-pub fn on_update(_kind: &Kind, _old: Option<&Value>, _new: &mut Value, _manager: &str, _subresource: &str, _now: Timestamp) {}
+pub fn on_update(
+    _kind: &Kind,
+    _old: Option<&Value>,
+    _new: &mut Value,
+    _manager: &str,
+    _subresource: &str,
+    _now: Timestamp,
+) {
+}
 
 /// Records an apply of a scale.
-pub fn on_scale_apply(_kind: &Kind, _old: &Value, _new: &mut Value, _manager: &str, _now: Timestamp) {}
+pub fn on_scale_apply(
+    _kind: &Kind,
+    _old: &Value,
+    _new: &mut Value,
+    _manager: &str,
+    _now: Timestamp,
+) {
+}
 
 /// Merges an applied object.
-pub fn apply(_kind: &Kind, old: &Value, config: &Value, _manager: &str, _subresource: &str, _force: bool, _now: Timestamp) -> Result<Option<Value>, Error> {
+pub fn apply(
+    _kind: &Kind,
+    old: &Value,
+    config: &Value,
+    _manager: &str,
+    _subresource: &str,
+    _force: bool,
+    _now: Timestamp,
+) -> Result<Option<Value>, Error> {
     let mut merged = old.clone();
     crate::patch::merge::merge(&mut merged, config);
     Ok(Some(merged))

@@ -20,24 +20,33 @@ pub enum Error {
 /// Applies a patch, wholly or not at all: on failure the value is to be thrown away.
 pub fn apply(value: &mut Value, patch: &Value) -> Result<(), Error> {
     let Some(operations) = patch.as_array() else {
-        return Err(Error::Malformed(format!("json: cannot unmarshal {} into Go value of type jsonpatch.Patch", go_kind(patch))));
+        return Err(Error::Malformed(format!(
+            "json: cannot unmarshal {} into Go value of type jsonpatch.Patch",
+            go_kind(patch)
+        )));
     };
     for operation in operations {
         let Some(operation) = operation.as_object() else {
-            return Err(Error::Malformed(format!("json: cannot unmarshal {} into Go value of type jsonpatch.Operation", go_kind(operation))));
+            return Err(Error::Malformed(format!(
+                "json: cannot unmarshal {} into Go value of type jsonpatch.Operation",
+                go_kind(operation)
+            )));
         };
         let text = |key: &str| operation.get(key).and_then(Value::as_str);
         let path = text("path").ok_or(Error::Unfit)?;
         match text("op").ok_or(Error::Unfit)? {
             "add" => add(value, path, operation.get("value").cloned().ok_or(Error::Unfit)?)?,
-            "replace" => replace(value, path, operation.get("value").cloned().ok_or(Error::Unfit)?)?,
+            "replace" => {
+                replace(value, path, operation.get("value").cloned().ok_or(Error::Unfit)?)?
+            }
             "remove" => drop(remove(value, path)?),
             "move" => {
                 let moved = remove(value, text("from").ok_or(Error::Unfit)?)?;
                 add(value, path, moved)?;
             }
             "copy" => {
-                let copied = find(value, text("from").ok_or(Error::Unfit)?).cloned().ok_or(Error::Unfit)?;
+                let copied =
+                    find(value, text("from").ok_or(Error::Unfit)?).cloned().ok_or(Error::Unfit)?;
                 add(value, path, copied)?;
             }
             "test" => {
@@ -111,7 +120,9 @@ fn add(value: &mut Value, path: &str, new: Value) -> Result<(), Error> {
         Some((Value::Array(list), step)) if step == "-" => list.push(new),
         Some((Value::Array(list), step)) => {
             // Counting from the end, -1 is the place behind the last.
-            let index = index(&step, list.len() + 1).filter(|index| *index <= list.len()).ok_or(Error::Unfit)?;
+            let index = index(&step, list.len() + 1)
+                .filter(|index| *index <= list.len())
+                .ok_or(Error::Unfit)?;
             list.insert(index, new);
         }
         Some(_) => return Err(Error::Unfit),
@@ -136,7 +147,8 @@ fn remove(value: &mut Value, path: &str) -> Result<Value, Error> {
     match parent(value, path)? {
         Some((Value::Object(map), key)) => map.remove(&key).ok_or(Error::Unfit),
         Some((Value::Array(list), step)) => {
-            let index = index(&step, list.len()).filter(|index| *index < list.len()).ok_or(Error::Unfit)?;
+            let index =
+                index(&step, list.len()).filter(|index| *index < list.len()).ok_or(Error::Unfit)?;
             Ok(list.remove(index))
         }
         _ => Err(Error::Unfit),
@@ -158,19 +170,35 @@ mod tests {
     #[test]
     fn operations_do_what_they_say() {
         check(r#"{"a":1}"#, r#"[{"op":"add","path":"/b","value":2}]"#, Some(r#"{"a":1,"b":2}"#));
-        check(r#"{"l":[1,2]}"#, r#"[{"op":"add","path":"/l/1","value":9}]"#, Some(r#"{"l":[1,9,2]}"#));
-        check(r#"{"l":[1,2]}"#, r#"[{"op":"add","path":"/l/-","value":9}]"#, Some(r#"{"l":[1,2,9]}"#));
+        check(
+            r#"{"l":[1,2]}"#,
+            r#"[{"op":"add","path":"/l/1","value":9}]"#,
+            Some(r#"{"l":[1,9,2]}"#),
+        );
+        check(
+            r#"{"l":[1,2]}"#,
+            r#"[{"op":"add","path":"/l/-","value":9}]"#,
+            Some(r#"{"l":[1,2,9]}"#),
+        );
         check(r#"{"l":[1,2]}"#, r#"[{"op":"add","path":"/l/3","value":9}]"#, None);
         check(r#"{"l":[1,2]}"#, r#"[{"op":"remove","path":"/l/0"}]"#, Some(r#"{"l":[2]}"#));
         check(r#"{"l":[1,2]}"#, r#"[{"op":"remove","path":"/l/-"}]"#, None);
-        check(r#"{"l":[1,2]}"#, r#"[{"op":"replace","path":"/l/-1","value":7}]"#, Some(r#"{"l":[1,7]}"#));
+        check(
+            r#"{"l":[1,2]}"#,
+            r#"[{"op":"replace","path":"/l/-1","value":7}]"#,
+            Some(r#"{"l":[1,7]}"#),
+        );
         check(r#"{}"#, r#"[{"op":"replace","path":"/a","value":7}]"#, Some(r#"{"a":7}"#));
         check(r#"{}"#, r#"[{"op":"add","path":"/a/b","value":7}]"#, None);
         check(r#"{"a":1}"#, r#"[{"op":"move","from":"/a","path":"/b"}]"#, Some(r#"{"b":1}"#));
         check(r#"{"a":1}"#, r#"[{"op":"copy","from":"/a","path":"/b"}]"#, Some(r#"{"a":1,"b":1}"#));
         check(r#"{"a":1}"#, r#"[{"op":"test","path":"/a","value":2}]"#, None);
         check(r#"{"a":1}"#, r#"[{"op":"test","path":"/n","value":null}]"#, Some(r#"{"a":1}"#));
-        check(r#"{"a/b":1,"t~x":1}"#, r#"[{"op":"remove","path":"/a~1b"},{"op":"remove","path":"/t~0x"}]"#, Some("{}"));
+        check(
+            r#"{"a/b":1,"t~x":1}"#,
+            r#"[{"op":"remove","path":"/a~1b"},{"op":"remove","path":"/t~0x"}]"#,
+            Some("{}"),
+        );
         check(r#"{"a":1}"#, r#"[{"op":"replace","path":"","value":{}}]"#, Some("{}"));
         check("{}", r#"[{"op":"nope","path":"/a"}]"#, None);
         check("{}", r#"{"op":"add"}"#, None);

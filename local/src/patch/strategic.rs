@@ -16,12 +16,18 @@ const SET_ORDER: &str = "$setElementOrder/";
 pub fn merge(target: &mut Value, patch: &Value, node: Option<Node<'_>>) -> Result<(), String> {
     let Value::Object(patch) = patch else { return Err("patch is not an object".to_owned()) };
     let original = std::mem::take(target);
-    let Value::Object(original) = original else { return Err("the object is not a map".to_owned()) };
+    let Value::Object(original) = original else {
+        return Err("the object is not a map".to_owned());
+    };
     *target = Value::Object(merge_map(original, patch.clone(), node)?);
     Ok(())
 }
 
-fn merge_map(mut original: Map<String, Value>, mut patch: Map<String, Value>, node: Option<Node<'_>>) -> Result<Map<String, Value>, String> {
+fn merge_map(
+    mut original: Map<String, Value>,
+    mut patch: Map<String, Value>,
+    node: Option<Node<'_>>,
+) -> Result<Map<String, Value>, String> {
     if let Some(directive) = patch.remove(DIRECTIVE) {
         return match directive.as_str() {
             Some("replace") => Ok(patch),
@@ -46,13 +52,17 @@ fn merge_map(mut original: Map<String, Value>, mut patch: Map<String, Value>, no
         }
     });
     for (field, value) in deletions {
-        let Value::Array(gone) = value else { return Err("invalid list in $deleteFromPrimitiveList".to_owned()) };
+        let Value::Array(gone) = value else {
+            return Err("invalid list in $deleteFromPrimitiveList".to_owned());
+        };
         if let Some(Value::Array(list)) = original.get_mut(&field) {
             list.retain(|item| !gone.contains(item));
         }
     }
     for (field, order) in orders {
-        let Value::Array(order) = order else { return Err("expecting a list in $setElementOrder".to_owned()) };
+        let Value::Array(order) = order else {
+            return Err("expecting a list in $setElementOrder".to_owned());
+        };
         let place = node.and_then(|node| node.field(&field));
         let key = merge_key(place);
         let new = match patch.get(&field) {
@@ -79,7 +89,8 @@ fn merge_map(mut original: Map<String, Value>, mut patch: Map<String, Value>, no
         if merged.is_empty() && server_order.is_empty() {
             continue;
         }
-        let (listed, others): (Vec<Value>, Vec<Value>) = merged.into_iter().partition(|item| order.iter().any(|one| same(item, one, key)));
+        let (listed, others): (Vec<Value>, Vec<Value>) =
+            merged.into_iter().partition(|item| order.iter().any(|one| same(item, one, key)));
         original.insert(field, Value::Array(ordered(listed, others, &order, &server_order, key)));
     }
     for (key, value) in patch {
@@ -89,7 +100,9 @@ fn merge_map(mut original: Map<String, Value>, mut patch: Map<String, Value>, no
         }
         let place = node.and_then(|node| node.field(&key));
         let merged = match (original.remove(&key), value) {
-            (Some(Value::Object(old)), Value::Object(new)) => Value::Object(merge_map(old, new, place)?),
+            (Some(Value::Object(old)), Value::Object(new)) => {
+                Value::Object(merge_map(old, new, place)?)
+            }
             (Some(Value::Array(old)), Value::Array(new)) => {
                 if place.is_some_and(|place| place.patch().merge) {
                     Value::Array(merge_list(old, new, place)?)
@@ -108,12 +121,18 @@ fn merge_key<'a>(place: Option<Node<'a>>) -> Option<&'a str> {
     place.and_then(|place| place.patch().merge_key.as_deref())
 }
 
-fn retain_keys(original: &mut Map<String, Value>, patch: &mut Map<String, Value>) -> Result<(), String> {
+fn retain_keys(
+    original: &mut Map<String, Value>,
+    patch: &mut Map<String, Value>,
+) -> Result<(), String> {
     let Some(keys) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
-    let Value::Array(keys) = keys else { return Err("invalid list type in $retainKeys".to_owned()) };
+    let Value::Array(keys) = keys else {
+        return Err("invalid list type in $retainKeys".to_owned());
+    };
     let listed = |key: &str| keys.iter().any(|one| one.as_str() == Some(key));
     for key in patch.keys() {
-        let field = key.strip_prefix(SET_ORDER).or_else(|| key.strip_prefix(DELETE_FROM)).unwrap_or(key);
+        let field =
+            key.strip_prefix(SET_ORDER).or_else(|| key.strip_prefix(DELETE_FROM)).unwrap_or(key);
         if !patch[key].is_null() && !listed(field) {
             return Err(format!(
                 "the keys in patch are not in the retainKeys list: field {field:?}"
@@ -133,7 +152,9 @@ fn same(a: &Value, b: &Value, key: Option<&str>) -> bool {
 
 fn same_key(a: Option<&Value>, b: Option<&Value>) -> bool {
     // Upstream compares the printed values.
-    let text = |value: Option<&Value>| value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+    let text = |value: Option<&Value>| {
+        value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    };
     text(a) == text(b)
 }
 
@@ -148,14 +169,22 @@ fn check_order(new: &[Value], order: &[Value], key: Option<&str>) -> Result<(), 
         }
         if at == order.len() {
             let show = |list: &[Value]| Value::Array(list.to_vec()).to_string();
-            return Err(format!("The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n", show(new), show(order)));
+            return Err(format!(
+                "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
+                show(new),
+                show(order)
+            ));
         }
         at += 1;
     }
     Ok(())
 }
 
-fn merge_list(original: Vec<Value>, patch: Vec<Value>, place: Option<Node<'_>>) -> Result<Vec<Value>, String> {
+fn merge_list(
+    original: Vec<Value>,
+    patch: Vec<Value>,
+    place: Option<Node<'_>>,
+) -> Result<Vec<Value>, String> {
     if original.is_empty() && patch.is_empty() {
         return Ok(original);
     }
@@ -170,12 +199,16 @@ fn merge_list(original: Vec<Value>, patch: Vec<Value>, place: Option<Node<'_>>) 
         let (mine, others) = merged.into_iter().partition(|item| patch.contains(item));
         return Ok(ordered(mine, others, &patch, &original, None));
     }
-    let Some(key) = merge_key(place) else { return Err("cannot merge lists without merge key for type".to_owned()) };
+    let Some(key) = merge_key(place) else {
+        return Err("cannot merge lists without merge key for type".to_owned());
+    };
     let mut merged = original.clone();
     let mut wanted = Vec::new();
     let mut replace = false;
     for item in patch {
-        let Value::Object(map) = &item else { return Err("the element of the list is not a map".to_owned()) };
+        let Value::Object(map) = &item else {
+            return Err("the element of the list is not a map".to_owned());
+        };
         match map.get(DIRECTIVE).and_then(Value::as_str) {
             None if map.contains_key(DIRECTIVE) => return Err("$patch is not a string".to_owned()),
             None => wanted.push(item),
@@ -184,7 +217,9 @@ fn merge_list(original: Vec<Value>, patch: Vec<Value>, place: Option<Node<'_>>) 
                 merged.retain(|old| !same_key(old.get(key), Some(value)));
             }
             Some("replace") => replace = true,
-            Some("merge") => return Err("merging lists cannot yet be specified in the patch".to_owned()),
+            Some("merge") => {
+                return Err("merging lists cannot yet be specified in the patch".to_owned());
+            }
             Some(other) => return Err(format!("unknown patch type found: {other}")),
         }
     }
@@ -203,17 +238,29 @@ fn merge_list(original: Vec<Value>, patch: Vec<Value>, place: Option<Node<'_>>) 
             _ => merged.push(without_directives(item.clone())?),
         }
     }
-    let (mine, others) = merged.into_iter().partition(|item| wanted.iter().any(|one| same(item, one, Some(key))));
+    let (mine, others) =
+        merged.into_iter().partition(|item| wanted.iter().any(|one| same(item, one, Some(key))));
     Ok(ordered(mine, others, &wanted, &original, Some(key)))
 }
 
 fn missing_key(map: &Map<String, Value>, key: &str) -> String {
-    let fields: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))).collect();
+    let fields: Vec<String> = map
+        .iter()
+        .map(|(key, value)| {
+            format!("{key}:{}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        })
+        .collect();
     format!("map: map[{}] does not contain declared merge key: {key}", fields.join(" "))
 }
 
 /// The patch's elements in the patch's order, the others where the server had them before those.
-fn ordered(mut mine: Vec<Value>, mut others: Vec<Value>, patch_order: &[Value], server_order: &[Value], key: Option<&str>) -> Vec<Value> {
+fn ordered(
+    mut mine: Vec<Value>,
+    mut others: Vec<Value>,
+    patch_order: &[Value],
+    server_order: &[Value],
+    key: Option<&str>,
+) -> Vec<Value> {
     let place = |order: &[Value], item: &Value| order.iter().position(|one| same(item, one, key));
     mine.sort_by_key(|item| place(patch_order, item).unwrap_or(usize::MAX));
     others.sort_by_key(|item| place(server_order, item).unwrap_or(usize::MAX));
@@ -240,7 +287,12 @@ fn without_directives(value: Value) -> Result<Value, String> {
         Value::Object(map) => {
             let mut out = Map::new();
             for (key, value) in map {
-                if value.is_null() || key == DIRECTIVE || key == RETAIN_KEYS || key.starts_with(DELETE_FROM) || key.starts_with(SET_ORDER) {
+                if value.is_null()
+                    || key == DIRECTIVE
+                    || key == RETAIN_KEYS
+                    || key.starts_with(DELETE_FROM)
+                    || key.starts_with(SET_ORDER)
+                {
                     continue;
                 }
                 out.insert(key, without_directives(value)?);

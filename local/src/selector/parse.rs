@@ -57,7 +57,10 @@ impl Tokens {
                 tokens.push((kind, letters[begin..at].iter().collect()));
                 continue;
             }
-            while at < letters.len() && !SPECIAL.contains(letters[at]) && !letters[at].is_ascii_whitespace() {
+            while at < letters.len()
+                && !SPECIAL.contains(letters[at])
+                && !letters[at].is_ascii_whitespace()
+            {
                 at += 1;
             }
             let word: String = letters[begin..at].iter().collect();
@@ -95,7 +98,8 @@ pub fn parse_labels(text: &str) -> Result<Labels, String> {
         let (kind, word) = tokens.peek(true);
         match kind {
             Kind::Word | Kind::Not => {
-                let requirement = requirement(&mut tokens).map_err(|error| format!("unable to parse requirement: {error}"))?;
+                let requirement = requirement(&mut tokens)
+                    .map_err(|error| format!("unable to parse requirement: {error}"))?;
                 requirements.push(requirement);
                 let (kind, word) = tokens.take(true);
                 match kind {
@@ -110,7 +114,9 @@ pub fn parse_labels(text: &str) -> Result<Labels, String> {
                 }
             }
             Kind::End => break,
-            _ => return Err(format!("found '{word}', expected: !, identifier, or 'end of string'")),
+            _ => {
+                return Err(format!("found '{word}', expected: !, identifier, or 'end of string'"));
+            }
         }
     }
     requirements.sort_by(|a: &Requirement, b: &Requirement| a.key.cmp(&b.key));
@@ -182,7 +188,9 @@ fn values(tokens: &mut Tokens) -> Result<Vec<String>, String> {
                         match tokens.peek(true) {
                             (Kind::Comma, _) => {}
                             (Kind::Close, _) => break,
-                            (_, word) => return Err(format!("found '{word}', expected: ',' or ')'")),
+                            (_, word) => {
+                                return Err(format!("found '{word}', expected: ',' or ')'"));
+                            }
                         }
                     }
                     Kind::Comma => {
@@ -226,7 +234,9 @@ fn is_name(text: &str) -> bool {
     let edge = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_alphanumeric());
     edge(text.chars().next())
         && edge(text.chars().last())
-        && text.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.'))
+        && text
+            .chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.'))
 }
 
 fn check_key(key: &str) -> Result<(), String> {
@@ -256,7 +266,8 @@ fn check_key(key: &str) -> Result<(), String> {
 }
 
 fn check_value(key: &str, index: usize, value: &str) -> Result<(), String> {
-    let refuse = |why: String| Err(format!("values[{index}][{key}]: Invalid value: {value:?}: {why}"));
+    let refuse =
+        |why: String| Err(format!("values[{index}][{key}]: Invalid value: {value:?}: {why}"));
     if value.len() > 63 {
         return refuse("must be no more than 63 bytes".into());
     }

@@ -25,10 +25,14 @@ const COMPACT_FROM: u64 = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another process has the directory.
-    #[error("the data directory {0} is in use by another run: stop that one, or choose another directory")]
+    #[error(
+        "the data directory {0} is in use by another run: stop that one, or choose another directory"
+    )]
     InUse(PathBuf),
     /// A file cannot be read or written.
-    #[error("{doing} {path}: {source}: check the disk's space and the permissions of the data directory")]
+    #[error(
+        "{doing} {path}: {source}: check the disk's space and the permissions of the data directory"
+    )]
     Io {
         /// What was being done.
         doing: &'static str,
@@ -38,7 +42,9 @@ pub enum Error {
         source: io::Error,
     },
     /// A file has been altered or the disk has lost data.
-    #[error("the store file {path} is damaged at byte {at}: restore it from a backup, or move the data directory away to start empty")]
+    #[error(
+        "the store file {path} is damaged at byte {at}: restore it from a backup, or move the data directory away to start empty"
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -46,7 +52,9 @@ pub enum Error {
         at: usize,
     },
     /// An earlier failure left the file in a state that could not be repaired.
-    #[error("the store is read-only since a write to {0} failed: free space or repair the disk, then start again")]
+    #[error(
+        "the store is read-only since a write to {0} failed: free space or repair the disk, then start again"
+    )]
     Broken(PathBuf),
 }
 
@@ -57,7 +65,11 @@ fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
 
 enum Order {
     Sync(Arc<File>),
-    Snapshot { revision: u64, objects: Vec<(Arc<str>, Arc<Object>)>, done: Arc<std::sync::atomic::AtomicU64> },
+    Snapshot {
+        revision: u64,
+        objects: Vec<(Arc<str>, Arc<Object>)>,
+        done: Arc<std::sync::atomic::AtomicU64>,
+    },
 }
 
 /// The open log.
@@ -83,11 +95,18 @@ impl Log {
     pub fn open(directory: &Path) -> Result<(Log, Vec<Record>), Error> {
         fs::create_dir_all(directory).map_err(io("make the data directory", directory))?;
         let lock_path = directory.join("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(io("open", &lock_path))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(io("open", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Err(Error::InUse(directory.to_owned())),
-            Err(fs::TryLockError::Error(source)) => return Err(Error::Io { doing: "lock", path: lock_path, source }),
+            Err(fs::TryLockError::Error(source)) => {
+                return Err(Error::Io { doing: "lock", path: lock_path, source });
+            }
         }
         let files = Files::find(directory)?;
         let mut records = Vec::new();
@@ -102,7 +121,12 @@ impl Log {
             snapshot_length = end as u64;
             records.extend(found);
         }
-        let logs: Vec<u64> = files.logs.iter().copied().filter(|revision| base.is_none_or(|base| *revision >= base)).collect();
+        let logs: Vec<u64> = files
+            .logs
+            .iter()
+            .copied()
+            .filter(|revision| base.is_none_or(|base| *revision >= base))
+            .collect();
         let mut open_at = (base.unwrap_or(0), 0);
         for (index, revision) in logs.iter().enumerate() {
             let path = directory.join(format!("{revision}.log"));
@@ -126,7 +150,10 @@ impl Log {
         // One order of each sort can wait: a second sync while one waits would do nothing new.
         let (orders, inbox) = mpsc::sync_channel(2);
         let home = directory.to_owned();
-        let thread = std::thread::Builder::new().name("store".into()).spawn(move || work(&home, &inbox)).map_err(io("start the writer of", &path))?;
+        let thread = std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || work(&home, &inbox))
+            .map_err(io("start the writer of", &path))?;
         let log = Log {
             directory: directory.to_owned(),
             path,
@@ -173,7 +200,9 @@ impl Log {
         if self.compacting && snapshot != u64::MAX {
             self.compacting = false;
         }
-        !self.compacting && !self.broken && self.length > COMPACT_FROM.max(snapshot.saturating_mul(2))
+        !self.compacting
+            && !self.broken
+            && self.length > COMPACT_FROM.max(snapshot.saturating_mul(2))
     }
 
     /// Begins a new log and lets the writer's thread write the snapshot under it. A failure leaves the old files in use.
@@ -222,12 +251,19 @@ fn work(directory: &Path, inbox: &mpsc::Receiver<Order>) {
                     tracing::error!(%error, "sync of the store failed");
                 }
             }
-            Order::Snapshot { revision, objects, done } => snapshot(directory, revision, &objects, &done),
+            Order::Snapshot { revision, objects, done } => {
+                snapshot(directory, revision, &objects, &done)
+            }
         }
     }
 }
 
-fn snapshot(directory: &Path, revision: u64, objects: &[(Arc<str>, Arc<Object>)], done: &std::sync::atomic::AtomicU64) {
+fn snapshot(
+    directory: &Path,
+    revision: u64,
+    objects: &[(Arc<str>, Arc<Object>)],
+    done: &std::sync::atomic::AtomicU64,
+) {
     use std::sync::atomic::Ordering::Release;
     match write_snapshot(directory, revision, objects) {
         Ok(length) => done.store(length, Release),
@@ -238,7 +274,11 @@ fn snapshot(directory: &Path, revision: u64, objects: &[(Arc<str>, Arc<Object>)]
     }
 }
 
-fn write_snapshot(directory: &Path, revision: u64, objects: &[(Arc<str>, Arc<Object>)]) -> Result<u64, Error> {
+fn write_snapshot(
+    directory: &Path,
+    revision: u64,
+    objects: &[(Arc<str>, Arc<Object>)],
+) -> Result<u64, Error> {
     let temporary = directory.join("snapshot.tmp");
     let path = directory.join(format!("{revision}.snapshot"));
     let mut file = io::BufWriter::new(File::create(&temporary).map_err(io("make", &temporary))?);
@@ -249,7 +289,12 @@ fn write_snapshot(directory: &Path, revision: u64, objects: &[(Arc<str>, Arc<Obj
     frame::write(&mark, &mut buffer);
     for (resource, object) in objects {
         let body = Some(object.body.clone());
-        let record = Record { revision: object.revision, resource: (&**resource).into(), key: (&*object.key).into(), body };
+        let record = Record {
+            revision: object.revision,
+            resource: (&**resource).into(),
+            key: (&*object.key).into(),
+            body,
+        };
         frame::write(&record, &mut buffer);
         length += buffer.len() as u64;
         file.write_all(&buffer).map_err(io("write", &temporary))?;
@@ -257,7 +302,11 @@ fn write_snapshot(directory: &Path, revision: u64, objects: &[(Arc<str>, Arc<Obj
     }
     length += buffer.len() as u64;
     file.write_all(&buffer).map_err(io("write", &temporary))?;
-    let file = file.into_inner().map_err(|error| Error::Io { doing: "write", path: temporary.clone(), source: error.into_error() })?;
+    let file = file.into_inner().map_err(|error| Error::Io {
+        doing: "write",
+        path: temporary.clone(),
+        source: error.into_error(),
+    })?;
     file.sync_all().map_err(io("sync", &temporary))?;
     fs::rename(&temporary, &path).map_err(io("rename into place", &path))?;
     sync_directory(directory)?;
@@ -281,7 +330,9 @@ impl Files {
         let mut files = Files { snapshots: Vec::new(), logs: Vec::new() };
         for entry in fs::read_dir(directory).map_err(io("read the data directory", directory))? {
             let name = entry.map_err(io("read the data directory", directory))?.file_name();
-            let Some((revision, kind)) = name.to_str().and_then(|name| name.split_once('.')) else { continue };
+            let Some((revision, kind)) = name.to_str().and_then(|name| name.split_once('.')) else {
+                continue;
+            };
             let Ok(revision) = revision.parse() else { continue };
             match kind {
                 "snapshot" => files.snapshots.push(revision),
@@ -320,7 +371,9 @@ fn open_log(path: &Path) -> Result<File, Error> {
 }
 
 fn sync_directory(directory: &Path) -> Result<(), Error> {
-    File::open(directory).and_then(|file| file.sync_all()).map_err(io("sync the data directory", directory))
+    File::open(directory)
+        .and_then(|file| file.sync_all())
+        .map_err(io("sync the data directory", directory))
 }
 
 fn remove(path: &Path) {

@@ -72,7 +72,9 @@ pub fn read(file: &Bytes, at: usize) -> Read {
     if rest.len() < HEADER {
         return Read::Torn;
     }
-    let word = |from: usize| u32::from_le_bytes([rest[from], rest[from + 1], rest[from + 2], rest[from + 3]]);
+    let word = |from: usize| {
+        u32::from_le_bytes([rest[from], rest[from + 1], rest[from + 2], rest[from + 3]])
+    };
     let length = word(0) as usize;
     if crc32c::crc32c(&rest[..4]) != word(4) || length > LONGEST {
         return Read::Damaged;
@@ -84,7 +86,8 @@ pub fn read(file: &Bytes, at: usize) -> Read {
     if crc32c::crc32c(&rest[HEADER..end]) != word(8) {
         return if rest.len() == end { Read::Torn } else { Read::Damaged };
     }
-    content(&file.slice(at + HEADER..at + end)).map_or(Read::Damaged, |record| Read::Record(record, at + end))
+    content(&file.slice(at + HEADER..at + end))
+        .map_or(Read::Damaged, |record| Read::Record(record, at + end))
 }
 
 fn content(bytes: &Bytes) -> Option<Record> {

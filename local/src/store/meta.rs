@@ -31,8 +31,10 @@ pub fn labels(body: &[u8]) -> Labels {
 /// The labels of an object.
 pub fn labels_of(value: &Value) -> Labels {
     let Some(labels) = value["metadata"]["labels"].as_object() else { return Box::default() };
-    let mut labels: Vec<(Box<str>, Box<str>)> =
-        labels.iter().filter_map(|(key, value)| Some((key.as_str().into(), value.as_str()?.into()))).collect();
+    let mut labels: Vec<(Box<str>, Box<str>)> = labels
+        .iter()
+        .filter_map(|(key, value)| Some((key.as_str().into(), value.as_str()?.into())))
+        .collect();
     labels.sort();
     labels.into()
 }

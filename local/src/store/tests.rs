@@ -10,7 +10,12 @@ fn object(name: &str, text: &str) -> Value {
 
 fn names(store: &Store, at: Option<u64>) -> Vec<String> {
     let page = store.list("configmaps", "n", at).unwrap();
-    page.objects.iter().map(|object| format!("{}={}", object.name(), object.value()["data"]["k"].as_str().unwrap())).collect()
+    page.objects
+        .iter()
+        .map(|object| {
+            format!("{}={}", object.name(), object.value()["data"]["k"].as_str().unwrap())
+        })
+        .collect()
 }
 
 #[test]
@@ -25,8 +30,16 @@ fn the_past_can_be_listed_and_watched() {
     assert_eq!(names(&store, Some(a2.revision)), ["a=2", "b=1"]);
     assert_eq!(names(&store, None), ["a=2"]);
     let (events, reached) = store.events("configmaps", a.revision, 10).unwrap();
-    let changes: Vec<(Change, u64)> = events.iter().map(|event| (event.change, event.object.revision)).collect();
-    assert_eq!(changes, [(Change::Added, b.revision), (Change::Modified, a2.revision), (Change::Deleted, gone.revision)]);
+    let changes: Vec<(Change, u64)> =
+        events.iter().map(|event| (event.change, event.object.revision)).collect();
+    assert_eq!(
+        changes,
+        [
+            (Change::Added, b.revision),
+            (Change::Modified, a2.revision),
+            (Change::Deleted, gone.revision)
+        ]
+    );
     assert_eq!(reached, gone.revision);
     assert_eq!(gone.value()["metadata"]["resourceVersion"], gone.revision.to_string());
 }
@@ -35,9 +48,15 @@ fn the_past_can_be_listed_and_watched() {
 fn a_stale_writer_is_refused() {
     let store = Store::in_memory();
     let a = store.create("configmaps", "n/a", &mut object("a", "1")).unwrap();
-    assert!(matches!(store.create("configmaps", "n/a", &mut object("a", "1")), Err(Error::Exists(_))));
+    assert!(matches!(
+        store.create("configmaps", "n/a", &mut object("a", "1")),
+        Err(Error::Exists(_))
+    ));
     store.update("configmaps", "n/a", &mut object("a", "2"), a.revision).unwrap();
-    assert!(matches!(store.update("configmaps", "n/a", &mut object("a", "3"), a.revision), Err(Error::Changed(_))));
+    assert!(matches!(
+        store.update("configmaps", "n/a", &mut object("a", "3"), a.revision),
+        Err(Error::Changed(_))
+    ));
     assert!(matches!(store.delete("configmaps", "n/a", a.revision), Err(Error::Changed(_))));
     assert!(matches!(store.delete("configmaps", "n/zz", 1), Err(Error::Missing(_))));
 }
@@ -47,7 +66,9 @@ fn history_is_bounded_and_says_so() {
     let store = Store::in_memory();
     let mut last = store.create("configmaps", "n/a", &mut object("a", "0")).unwrap();
     for turn in 0..super::HISTORY_EVENTS + 10 {
-        last = store.update("configmaps", "n/a", &mut object("a", &turn.to_string()), last.revision).unwrap();
+        last = store
+            .update("configmaps", "n/a", &mut object("a", &turn.to_string()), last.revision)
+            .unwrap();
     }
     assert!(matches!(store.events("configmaps", 2, 10), Err(Error::TooOld(_))));
     assert!(matches!(store.list("configmaps", "n", Some(2)), Err(Error::TooOld(_))));
@@ -156,10 +177,20 @@ fn a_log_that_grew_is_compacted() {
         let mut stays = object("b", "1");
         store.create("configmaps", "n/b", &mut stays).unwrap();
         for turn in 0..400 {
-            last = store.update("configmaps", "n/a", &mut object("a", &format!("{turn}{text}")), last.revision).unwrap();
+            last = store
+                .update(
+                    "configmaps",
+                    "n/a",
+                    &mut object("a", &format!("{turn}{text}")),
+                    last.revision,
+                )
+                .unwrap();
         }
     }
-    let total: u64 = std::fs::read_dir(&directory.0).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    let total: u64 = std::fs::read_dir(&directory.0)
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
     assert!(total < 30 << 20, "{total} bytes stay of 40 MB");
     let store = Store::open(&directory.0).unwrap();
     assert_eq!(store.get("configmaps", "n/a").unwrap().value()["data"]["k"], format!("399{text}"));
