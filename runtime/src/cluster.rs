@@ -17,6 +17,7 @@ use crate::clock::Clock;
 
 pub mod cache;
 pub mod connect;
+pub mod index;
 
 use cache::Cache;
 
@@ -63,7 +64,8 @@ pub struct Cluster {
 struct Shared {
     client: Client,
     clock: Clock,
-    caches: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    /// By kind and label selector.
+    caches: Mutex<HashMap<(TypeId, &'static str), Arc<dyn Any + Send + Sync>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -148,10 +150,16 @@ impl Cluster {
 
     /// The cache of all objects of a kind, in all namespaces. The first call starts to watch.
     pub fn cache<K: Kind>(&self) -> Cache<K> {
+        self.selected("")
+    }
+
+    /// The cache of the objects of a kind that a label selector picks, in all namespaces: for kinds of
+    /// which others than Knative have many.
+    pub fn selected<K: Kind>(&self, selector: &'static str) -> Cache<K> {
         let mut caches = self.shared.caches.lock();
-        let cache = caches.entry(TypeId::of::<K>()).or_insert_with(|| {
+        let cache = caches.entry((TypeId::of::<K>(), selector)).or_insert_with(|| {
             let cache = Cache::<K>::new();
-            self.spawn(cache.clone().watch(self.client().clone()));
+            self.spawn(cache.clone().watch(self.client().clone(), selector));
             Arc::new(cache)
         });
         cache.downcast_ref::<Cache<K>>().expect("caches are filed under their kind").clone()
@@ -167,6 +175,6 @@ impl Cluster {
 
     fn started<K: Kind>(&self) -> Option<Cache<K>> {
         let caches = self.shared.caches.lock();
-        caches.get(&TypeId::of::<K>())?.downcast_ref::<Cache<K>>().cloned()
+        caches.get(&(TypeId::of::<K>(), ""))?.downcast_ref::<Cache<K>>().cloned()
     }
 }

@@ -16,13 +16,14 @@ use serde_json::{Map, Value};
 use crate::cluster::{Cluster, Key, Kind};
 
 /// What should be done about one object. The plan of a settled object is empty.
-#[derive(Debug)]
 pub struct Plan<N = Infallible> {
     /// Changes to other objects, carried out in order; the first that fails ends the list.
     pub writes: Vec<Write>,
     /// Changes to the object itself, carried out last, also when `writes` failed: what it says must
     /// follow from what was seen, not from what is planned.
     pub status: Option<Write>,
+    /// Carried out in place of `status` when one of `writes` failed, given the API's text.
+    pub status_after_failure: Option<AfterFailure>,
     /// Recorded when everything was written.
     pub events: Vec<Event>,
     /// What keeps the object from being as wanted, recorded as an event of reason `InternalError`.
@@ -35,6 +36,9 @@ pub struct Plan<N = Infallible> {
     /// The object, for events.
     pub about: ObjectReference,
 }
+
+/// Makes a write of the text of an error.
+pub type AfterFailure = Box<dyn Fn(&str) -> Option<Write> + Send + Sync>;
 
 /// What happened to an object, for people.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +65,8 @@ pub struct Write {
     pub event: Option<Event>,
     /// Said before the API's text when the write fails: `failed to create deployment "x"`.
     pub context: String,
+    /// Recorded with the API's text behind it when the write fails, besides what `context` makes.
+    pub failure: Option<Event>,
     pub(crate) path: String,
     pub(crate) uid: Option<String>,
     pub(crate) accept: fn(&Cluster, &str) -> serde_json::Result<()>,
@@ -84,15 +90,7 @@ pub enum Verb {
 impl<N> Plan<N> {
     /// A plan that does nothing about `object`.
     pub fn about<K: Kind>(object: &K) -> Plan<N> {
-        Plan {
-            writes: Vec::new(),
-            status: None,
-            events: Vec::new(),
-            error: None,
-            again: None,
-            need: Vec::new(),
-            about: reference(object),
-        }
+        Plan { about: reference(object), ..Plan::nothing() }
     }
 
     /// A plan about an object that is not there.
@@ -100,6 +98,7 @@ impl<N> Plan<N> {
         Plan {
             writes: Vec::new(),
             status: None,
+            status_after_failure: None,
             events: Vec::new(),
             error: None,
             again: None,
@@ -135,15 +134,7 @@ impl<N> Plan<N> {
         before: Option<&S>,
         status: &S,
     ) {
-        let none = S::default();
-        let before = before.unwrap_or(&none);
-        if before == status {
-            return;
-        }
-        let value = |status: &S| serde_json::to_value(status).expect("a status is plain data");
-        if let Some(patch) = merge_patch(&value(before), &value(status)) {
-            self.status = Some(Write::merge_status(object, &patch));
-        }
+        self.status = status_write(object, before, status);
     }
 }
 
@@ -199,6 +190,12 @@ impl Write {
         self
     }
 
+    /// Adds the event to record when the write fails; the API's text is put behind its message.
+    pub fn with_failure(mut self, event: Event) -> Write {
+        self.failure = Some(event);
+        self
+    }
+
     fn new<K: Kind>(verb: Verb, object: &K, body: String) -> Write {
         let key = Key::of(object);
         let namespace = (!key.namespace.is_empty()).then_some(&*key.namespace);
@@ -210,6 +207,7 @@ impl Write {
             body,
             event: None,
             context: String::new(),
+            failure: None,
             uid: object.meta().uid.clone(),
             accept: |cluster, text| {
                 cluster.wrote(serde_json::from_str::<K>(text)?);
@@ -223,6 +221,22 @@ impl fmt::Debug for Write {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} {} {} {}", self.verb, self.kind, self.key, self.body)
     }
+}
+
+/// The write that turns the status `before` of `object` into `status`; nothing when they are equal.
+pub fn status_write<K: Kind, S: Serialize + PartialEq + Default>(
+    object: &K,
+    before: Option<&S>,
+    status: &S,
+) -> Option<Write> {
+    let none = S::default();
+    let before = before.unwrap_or(&none);
+    if before == status {
+        return None;
+    }
+    let value = |status: &S| serde_json::to_value(status).expect("a status is plain data");
+    let patch = merge_patch(&value(before), &value(status))?;
+    Some(Write::merge_status(object, &patch))
 }
 
 /// The reference that events and pod owners carry.

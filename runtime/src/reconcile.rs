@@ -2,10 +2,11 @@
 
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 
+use ::config::Config;
 use futures::FutureExt;
 use jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -111,6 +112,19 @@ impl Controller {
         cache
     }
 
+    /// Plans all objects of a kind whenever the configuration changes.
+    pub fn on_config<K: Kind>(&mut self, mut config: watch::Receiver<Arc<Config>>) {
+        let (cache, queue) = (self.reads::<K>(), self.queue.clone());
+        self.cluster.spawn(async move {
+            config.mark_unchanged();
+            while config.changed().await.is_ok() {
+                for object in cache.all() {
+                    queue.add(Key::of(&*object));
+                }
+            }
+        });
+    }
+
     /// Plans until the cluster stops.
     pub async fn run<R: Reconcile>(self, reconcile: R, recorder: Recorder) {
         for synced in self.synced {
@@ -171,27 +185,27 @@ impl<R: Reconcile> Worker<R> {
 
     async fn work(self: &Arc<Self>, key: &Key) {
         let plan = self.settle_needs(key).await;
-        let mut failed = false;
-        let mut complete = true;
-        for write in plan.writes.iter() {
+        let mut failed = None;
+        for write in &plan.writes {
             match send(&self.cluster, write).await {
                 Ok(()) => self.record(&plan, write.event.as_ref()),
                 Err(error) => {
-                    failed = true;
-                    complete = false;
-                    self.report(&plan, write, &error);
+                    failed = Some(self.report(&plan, write, &error));
                     break;
                 }
             }
         }
-        if let Some(write) = &plan.status
+        let instead = match (&failed, &plan.status_after_failure) {
+            (Some(text), Some(status)) => Some(status(text)),
+            _ => None,
+        };
+        let status = instead.as_ref().map_or(plan.status.as_ref(), Option::as_ref);
+        if let Some(write) = status
             && let Err(error) = send(&self.cluster, write).await
         {
-            failed = true;
-            complete = false;
-            self.report(&plan, write, &error);
+            failed = Some(self.report(&plan, write, &error));
         }
-        if complete {
+        if failed.is_none() {
             for event in &plan.events {
                 self.record(&plan, Some(event));
             }
@@ -199,7 +213,7 @@ impl<R: Reconcile> Worker<R> {
         if let Some(error) = &plan.error {
             self.record(&plan, Some(&Event::warning("InternalError", error.clone())));
         }
-        if failed {
+        if failed.is_some() {
             self.queue.add_failed(key.clone());
         } else {
             self.queue.succeed(key);
@@ -252,20 +266,27 @@ impl<R: Reconcile> Worker<R> {
         }
     }
 
-    /// Conflicts only mean that the cache is behind; all else is news.
-    fn report(&self, plan: &Plan<R::Need>, write: &Write, error: &kube::Error) {
+    /// Conflicts only mean that the cache is behind; all else is news. Returns the API's text.
+    fn report(&self, plan: &Plan<R::Need>, write: &Write, error: &kube::Error) -> String {
         let text = match error {
             kube::Error::Api(status) if status.is_conflict() || status.is_already_exists() => {
                 tracing::debug!(write = %write.key, kind = write.kind, "conflict; planning again");
-                return;
+                return status.message.clone();
             }
             kube::Error::Api(status) => status.message.clone(),
             other => other.to_string(),
         };
-        let text =
-            if write.context.is_empty() { text } else { format!("{}: {text}", write.context) };
-        tracing::warn!(about = ?plan.about.name, kind = write.kind, "{text}");
-        self.record(plan, Some(&Event::warning("InternalError", text)));
+        if let Some(event) = &write.failure {
+            let message = format!("{}: {text}", event.message);
+            self.record(plan, Some(&Event { message, ..event.clone() }));
+        }
+        let message = match &*write.context {
+            "" => text.clone(),
+            context => format!("{context}: {text}"),
+        };
+        tracing::warn!(about = ?plan.about.name, kind = write.kind, "{message}");
+        self.record(plan, Some(&Event::warning("InternalError", message)));
+        text
     }
 }
 

@@ -194,10 +194,14 @@ impl<K: Kind> Cache<K> {
     }
 
     /// Follows the API for ever.
-    pub(super) async fn watch(self, client: Client) {
+    pub(super) async fn watch(self, client: Client, selector: &str) {
         let api: Api<K> = Api::all(client);
         let backoff = watcher::DefaultBackoff::default();
-        let events = watcher(api, watcher::Config::default()).backoff(backoff);
+        let mut config = watcher::Config::default();
+        if !selector.is_empty() {
+            config = config.labels(selector);
+        }
+        let events = watcher(api, config).backoff(backoff);
         let mut events = std::pin::pin!(events);
         let mut listed = BTreeSet::new();
         while let Some(event) = events.next().await {
