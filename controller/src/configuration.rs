@@ -136,10 +136,8 @@ fn follow(
     }
     let ready = latest.status.as_ref().and_then(|it| condition::find(&it.conditions, READY));
     match ready {
-        Some(ready) if ready.is_true() => {
-            if ready_name.is_empty() {
-                plan.normal("ConfigurationReady", "Configuration becomes ready");
-            }
+        Some(ready) if ready.is_true() && ready_name.is_empty() => {
+            plan.normal("ConfigurationReady", "Configuration becomes ready");
         }
         Some(ready) if ready.is_false() => {
             let before = configuration.status.as_ref();

@@ -61,11 +61,13 @@ pub struct Cluster {
     shared: Arc<Shared>,
 }
 
+/// Caches of different kinds, by kind and label selector.
+type Caches = HashMap<(TypeId, &'static str), Arc<dyn Any + Send + Sync>>;
+
 struct Shared {
     client: Client,
     clock: Clock,
-    /// By kind and label selector.
-    caches: Mutex<HashMap<(TypeId, &'static str), Arc<dyn Any + Send + Sync>>>,
+    caches: Mutex<Caches>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
