@@ -67,8 +67,8 @@ fn is_stale(revision: &Revision, config: &Gc, now: Timestamp) -> bool {
         let age = now.duration_since(since);
         limit.is_none_or(|limit| age >= jiff::SignedDuration::try_from(limit).unwrap_or_default())
     };
-    let has_limit = config.retain_since_create_time.is_some()
-        || config.retain_since_last_active_time.is_some();
+    let has_limit =
+        config.retain_since_create_time.is_some() || config.retain_since_last_active_time.is_some();
     has_limit
         && is_past(created(revision), config.retain_since_create_time)
         && is_past(last_used(revision), config.retain_since_last_active_time)

@@ -372,10 +372,7 @@ impl Reconcile for Revisions {
         plan
     }
 
-    fn fetch(
-        self: Arc<Self>,
-        need: digest::Question,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    fn fetch(self: Arc<Self>, need: digest::Question) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let config = self.config.borrow().clone();
         let (key, image) = (need.revision.clone(), need.image.clone());
         let answer = self.options.resolver.resolve(need, config);

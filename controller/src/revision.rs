@@ -230,7 +230,9 @@ fn take_deployment(status: &mut RevisionStatus, from: &DeploymentStatus, now: Ti
     set.initialize(&mut conditions, now);
     set.mark_true(&mut conditions, REPLICA_SETS, now);
     set.mark_unknown(&mut conditions, PROGRESSING, DEPLOYING, "", now);
-    let find = |type_: &str| from.conditions.iter().flatten().find(|it| it.type_.as_deref() == Some(type_));
+    let find = |type_: &str| {
+        from.conditions.iter().flatten().find(|it| it.type_.as_deref() == Some(type_))
+    };
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     if let Some(it) = find("Progressing") {
         let (reason, message) = (text(&it.reason), text(&it.message));

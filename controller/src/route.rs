@@ -223,8 +223,9 @@ fn check_placeholders(
     for tag in traffic.hosts.keys() {
         let its_name = domain::host_name(route, tag, config)?;
         let is_taken = |kind: &str, noun: &str, status: &mut RouteStatus| {
-            let message =
-                format!("There is an existing placeholder {noun} \"{its_name}\" that we do not own.");
+            let message = format!(
+                "There is an existing placeholder {noun} \"{its_name}\" that we do not own."
+            );
             CONDITIONS.mark_false(&mut status.conditions, INGRESS_READY, "NotOwned", &message, now);
             Err(format!("route: \"{}\" does not own {kind}: \"{its_name}\"", name(&route.metadata)))
         };
@@ -261,10 +262,8 @@ fn place_placeholders(
                     Some(place) => place.service.clone(),
                     None => placeholder::waiting(route, tag, config)?,
                 };
-                let event = Event::normal(
-                    "Created",
-                    format!("Created placeholder service \"{its_name}\""),
-                );
+                let event =
+                    Event::normal("Created", format!("Created placeholder service \"{its_name}\""));
                 let failure = Event::warning(
                     "CreationFailed",
                     format!("Failed to create placeholder service \"{its_name}\""),

@@ -65,8 +65,10 @@ fn reconcile(
         None => {
             let event =
                 Event::normal("Created", format!("Created Configuration \"{service_name}\""));
-            let failed =
-                Event::warning("CreationFailed", format!("Failed to create Configuration \"{service_name}\""));
+            let failed = Event::warning(
+                "CreationFailed",
+                format!("Failed to create Configuration \"{service_name}\""),
+            );
             plan.writes.push(
                 Write::create(&configuration(service, None))
                     .with_event(event)
@@ -76,8 +78,9 @@ fn reconcile(
             false
         }
         Some(found) if !is_controlled_by(found, service) => {
-            let message =
-                format!("There is an existing Configuration \"{service_name}\" that we do not own.");
+            let message = format!(
+                "There is an existing Configuration \"{service_name}\" that we do not own."
+            );
             let conditions = &mut status.conditions;
             CONDITIONS.mark_false(conditions, CONFIGURATIONS_READY, "NotOwned", &message, now);
             plan.error = Some(format!(
@@ -146,8 +149,10 @@ fn reconcile_route(
     let is_observed = match seen.route {
         None => {
             let event = Event::normal("Created", format!("Created Route \"{service_name}\""));
-            let failed =
-                Event::warning("CreationFailed", format!("Failed to create Route \"{service_name}\""));
+            let failed = Event::warning(
+                "CreationFailed",
+                format!("Failed to create Route \"{service_name}\""),
+            );
             plan.writes.push(
                 Write::create(&wanted)
                     .with_event(event)
@@ -190,7 +195,8 @@ fn reconcile_route(
         );
         return;
     }
-    let found = seen.route.and_then(|it| it.status.as_ref()).expect("what is observed has a status");
+    let found =
+        seen.route.and_then(|it| it.status.as_ref()).expect("what is observed has a status");
     take_route(status, found, now);
     let is_ready = condition::is_true(&status.conditions, ROUTES_READY);
     if is_ready && !is_migrated(&wanted.spec.traffic, &found.traffic, service_name, seen) {

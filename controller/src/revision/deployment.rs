@@ -107,9 +107,8 @@ pub fn deployment(
 /// The Deployment that `found` should become, where it was made otherwise than `wanted` is. Its scale
 /// stays, and so do labels and annotations of others.
 pub fn changed(found: &Deployment, wanted: Deployment) -> Option<Deployment> {
-    let hash = |it: &Deployment| {
-        metadata::get(&it.metadata.labels, serving::DEPLOYMENT_HASH).to_owned()
-    };
+    let hash =
+        |it: &Deployment| metadata::get(&it.metadata.labels, serving::DEPLOYMENT_HASH).to_owned();
     if hash(found) == hash(&wanted) {
         return None;
     }
@@ -211,11 +210,8 @@ fn pod_spec(
             secret_name: Some("serving-certs".to_owned()),
             ..Default::default()
         };
-        let volume = Volume {
-            name: "server-certs".to_owned(),
-            secret: Some(secret),
-            ..Volume::default()
-        };
+        let volume =
+            Volume { name: "server-certs".to_owned(), secret: Some(secret), ..Volume::default() };
         mount(volume, "/var/lib/knative/certs", Some(true));
     }
 
@@ -223,8 +219,7 @@ fn pod_spec(
     pod.containers = user_containers(revision, status, config);
     pod.containers.push(queue);
     pod.termination_grace_period_seconds = revision.spec.timeout_seconds;
-    pod.enable_service_links =
-        pod.enable_service_links.or(config.defaults.enable_service_links);
+    pod.enable_service_links = pod.enable_service_links.or(config.defaults.enable_service_links);
     if !volumes.is_empty() {
         pod.volumes.get_or_insert_default().extend(volumes);
     }
@@ -303,9 +298,8 @@ fn rewrite(container: &mut Container, revision: &Revision) {
     container.termination_message_policy =
         policy.or_else(|| Some("FallbackToLogsOnError".to_owned()));
     // The queue probes over the network, faster than a kubelet can; commands stay the kubelet's.
-    let is_queues = |it: &mut Probe| {
-        it.http_get.is_some() || it.tcp_socket.is_some() || it.grpc.is_some()
-    };
+    let is_queues =
+        |it: &mut Probe| it.http_get.is_some() || it.tcp_socket.is_some() || it.grpc.is_some();
     container.readiness_probe.take_if(is_queues);
 }
 

@@ -55,8 +55,7 @@ pub fn container(revision: &Revision, config: &Config, system_namespace: &str) -
         container_port: port.into(),
         ..ContainerPort::default()
     };
-    let mut ports =
-        vec![port("http-autometric", STAT_PORT), port("http-usermetric", METRICS_PORT)];
+    let mut ports = vec![port("http-autometric", STAT_PORT), port("http-usermetric", METRICS_PORT)];
     if config.observability.runtime_profiling {
         ports.push(port("profiling-port", PROFILING_PORT));
     }

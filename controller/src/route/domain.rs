@@ -109,9 +109,7 @@ fn check(host: &str) -> Result<(), String> {
         ))
     };
     if host.is_empty() {
-        return Err(
-            "domain name error: invalid domain name \"\": url: Required value".to_owned()
-        );
+        return Err("domain name error: invalid domain name \"\": url: Required value".to_owned());
     }
     let name = host.strip_suffix('.').unwrap_or(host);
     if name.len() > 253 {

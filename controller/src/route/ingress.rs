@@ -18,9 +18,7 @@ use api::{
     serving::Route,
 };
 use config::{Config, features::Flag, network::HttpProtocol};
-use k8s_openapi::apimachinery::pkg::{
-    apis::meta::v1::ObjectMeta, util::intstr::IntOrString,
-};
+use k8s_openapi::apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString};
 use runtime::plan::owner;
 
 use super::{
@@ -32,7 +30,8 @@ use crate::metadata::{self, LAST_APPLIED, name, namespace};
 
 const CERTIFICATE_CLASS_TWIN: &str = "networking.knative.dev/certificate-class";
 /// Spellings of the annotation that says what becomes of plain HTTP.
-const HTTP_PROTOCOL: &[&str] = &["networking.knative.dev/httpOption", "networking.knative.dev/http-protocol"];
+const HTTP_PROTOCOL: &[&str] =
+    &["networking.knative.dev/httpOption", "networking.knative.dev/http-protocol"];
 /// Ports of a Revision's Service, by what it speaks.
 const PORT_HTTP1: i32 = 80;
 const PORT_H2C: i32 = 81;
@@ -93,9 +92,8 @@ pub fn ingress(
     {
         annotations.insert(INGRESS_CLASS.to_owned(), class.to_owned());
     }
-    let is_excluded = |key: &str| {
-        [LAST_APPLIED, INGRESS_CLASS_TWIN, CERTIFICATE_CLASS_TWIN].contains(&key)
-    };
+    let is_excluded =
+        |key: &str| [LAST_APPLIED, INGRESS_CLASS_TWIN, CERTIFICATE_CLASS_TWIN].contains(&key);
     annotations.extend(metadata::without(&route.metadata.annotations, is_excluded));
     if !tag_to_host.is_empty() {
         let json = serde_json::to_string(&tag_to_host).expect("names are plain data");
@@ -139,9 +137,8 @@ fn paths(
     if config.features.tag_header_based_routing != Flag::Enabled {
         return vec![own];
     }
-    let header = |key: &str, value: &str| {
-        Some(BTreeMap::from([(key.to_owned(), value.to_owned())]))
-    };
+    let header =
+        |key: &str, value: &str| Some(BTreeMap::from([(key.to_owned(), value.to_owned())]));
     if !tag.is_empty() {
         own.append_headers = header(TAG, tag);
         return vec![own];

@@ -72,9 +72,8 @@ pub fn complete(traffic: &Traffic) -> Rollout {
         .filter(|(_, target)| target.latest == Some(true) && target.percent != 0)
         .map(shares)
         .collect();
-    configurations.sort_by(|a, b| {
-        (&a.tag, &a.configuration_name).cmp(&(&b.tag, &b.configuration_name))
-    });
+    configurations
+        .sort_by(|a, b| (&a.tag, &a.configuration_name).cmp(&(&b.tag, &b.configuration_name)));
     Rollout { configurations }
 }
 

@@ -83,8 +83,9 @@ pub fn traffic(route: &Route, lookup: Lookup) -> Result<Traffic, Obstacle> {
 /// Names that a Route refers to, in its wishes and in what it reports: Configurations and Revisions.
 pub fn references(route: &Route) -> Vec<String> {
     let reported = route.status.iter().flat_map(|status| &status.traffic);
-    let names = |target: &TrafficTarget| [&target.configuration_name, &target.revision_name]
-        .map(Clone::clone);
+    let names = |target: &TrafficTarget| {
+        [&target.configuration_name, &target.revision_name].map(Clone::clone)
+    };
     route.spec.traffic.iter().chain(reported).flat_map(names).flatten().collect()
 }
 
