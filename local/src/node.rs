@@ -86,6 +86,8 @@ pub struct Settings {
     pub name: String,
     /// Addresses of Services, all of which pods can reach.
     pub services: Range,
+    /// The domain of the cluster's names, `cluster.local`.
+    pub cluster_domain: String,
     /// The binary that has the `pod-exec` command.
     pub binary: PathBuf,
     /// What every container finds in its environment, below its own: `PATH` at least.
@@ -179,7 +181,8 @@ impl Node {
             pods: Arc::new(Pods::new()),
             outputs: settings.outputs.clone(),
             cgroups,
-            volumes: Volumes::default(),
+            volumes: Volumes::open(settings.data_dir.join("mounts"))
+                .context("make the folder of mounts")?,
             machine,
             host_ip: network
                 .as_ref()

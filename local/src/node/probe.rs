@@ -20,7 +20,7 @@ use proxy::{
 
 use tokio::time::Instant;
 
-use crate::node::reach::Reach;
+use crate::node::reach::Door;
 
 /// First wait between tries before a container has ever answered: a cold start waits for its end, and a
 /// refused connection costs microseconds.
@@ -39,7 +39,7 @@ pub type Execute = Arc<dyn Fn(ExecAction) -> Boxed<Result<(), String>> + Send + 
 /// What is asked, and whom.
 #[derive(Clone)]
 pub struct Target {
-    pub reach: Arc<Reach>,
+    pub door: Arc<Door>,
     pub execute: Execute,
     /// Resolves names of ports.
     pub container: Arc<Container>,
@@ -202,20 +202,20 @@ pub async fn once(target: &Target, probe: &Probe) -> Result<(), String> {
         let path = http.path.as_deref().unwrap_or("/");
         let headers = http.http_headers.iter().flatten();
         let headers = headers.map(|it| (it.name.as_str(), it.value.as_str()));
-        return get(&target.reach, port, path, headers).await;
+        return get(&target.door, port, path, headers).await;
     }
     if let Some(tcp) = &probe.tcp_socket {
         let port = port(&tcp.port)?;
         return target
-            .reach
+            .door
             .connect(port)
             .await
             .map(drop)
-            .map_err(|error| format!("dial tcp {}:{port}: {error}", target.reach.address));
+            .map_err(|error| format!("dial tcp {}:{port}: {error}", target.door.address));
     }
     if let Some(grpc) = &probe.grpc {
         let port = u16::try_from(grpc.port).map_err(|_| format!("bad port {}", grpc.port))?;
-        return health(&target.reach, port, grpc.service.as_deref().unwrap_or_default()).await;
+        return health(&target.door, port, grpc.service.as_deref().unwrap_or_default()).await;
     }
     Ok(())
 }
@@ -235,17 +235,17 @@ pub fn port_number(container: &Container, port: &IntOrString) -> Result<u16, Str
 
 /// A GET whose status is from 200 to 399.
 pub async fn get<'a>(
-    reach: &Arc<Reach>,
+    door: &Arc<Door>,
     port: u16,
     path: &str,
     headers: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Result<(), String> {
-    let url = format!("http://{}:{port}{path}", reach.address);
+    let url = format!("http://{}:{port}{path}", door.address);
     let told = |error: &dyn std::fmt::Display| format!("Get \"{url}\": {error}");
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let mut request = Request::get(path).body(Body::empty()).map_err(|error| told(&error))?;
     let fields = request.headers_mut();
-    let own_host = header::HeaderValue::from_str(&format!("{}:{port}", reach.address));
+    let own_host = header::HeaderValue::from_str(&format!("{}:{port}", door.address));
     fields.insert(header::HOST, own_host.map_err(|error| told(&error))?);
     for (name, value) in
         [("user-agent", "kube-probe/1.36"), ("accept", "*/*"), ("connection", "close")]
@@ -256,10 +256,10 @@ pub async fn get<'a>(
         let value = header::HeaderValue::from_str(value).map_err(|error| told(&error))?;
         fields.insert(name, value);
     }
-    let sent = reach.peer(port, once_only()).send(Protocol::Http1, request).await;
+    let sent = door.peer(port, once_only()).send(Protocol::Http1, request).await;
     let response = sent.map_err(|error| match error {
         SendError::NotSent { cause, .. } => {
-            told(&format!("dial tcp {}:{port}: connect: {}", reach.address, plain(&cause)))
+            told(&format!("dial tcp {}:{port}: connect: {}", door.address, plain(&cause)))
         }
         SendError::Lost { cause } => told(&cause),
     })?;
@@ -285,7 +285,7 @@ fn plain(error: &std::io::Error) -> String {
 /// Asks the gRPC health service about `service`.
 ///
 /// Source: grpc.health.v1 `Health/Check`: one string in, one enum out, where 1 is SERVING.
-async fn health(reach: &Arc<Reach>, port: u16, service: &str) -> Result<(), String> {
+async fn health(door: &Arc<Door>, port: u16, service: &str) -> Result<(), String> {
     let length = u8::try_from(service.len()).map_err(|_| "service name too long".to_owned())?;
     let mut message = Vec::with_capacity(service.len() + 7);
     if length > 0 {
@@ -301,15 +301,15 @@ async fn health(reach: &Arc<Reach>, port: u16, service: &str) -> Result<(), Stri
     frame.extend((message.len() as u32).to_be_bytes());
     frame.extend(message);
     let request =
-        Request::post(format!("http://{}:{port}/grpc.health.v1.Health/Check", reach.address))
+        Request::post(format!("http://{}:{port}/grpc.health.v1.Health/Check", door.address))
             .header(header::CONTENT_TYPE, "application/grpc")
             .header(header::TE, "trailers")
             .header(header::USER_AGENT, "kube-probe/1.36")
             .body(Body::full(Bytes::from(frame)))
             .map_err(|error| error.to_string())?;
     let failed =
-        |why: String| format!("failed to connect service \"{}:{port}\": {why}", reach.address);
-    let sent = reach.peer(port, once_only()).send(Protocol::H2c, request).await;
+        |why: String| format!("failed to connect service \"{}:{port}\": {why}", door.address);
+    let sent = door.peer(port, once_only()).send(Protocol::H2c, request).await;
     let response = sent.map_err(|error| failed(error.to_string()))?;
     let answer = http_body_util::Limited::new(response.into_body(), LARGEST_ANSWER)
         .collect()

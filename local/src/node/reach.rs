@@ -20,16 +20,21 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::node::network::PodNetwork;
 
-/// One pod's ports, and its queue if it has one.
+/// One pod, its queue if it has one, and connections to its other ports.
 pub struct Reach {
+    pub door: Arc<Door>,
+    pub queue: OnceLock<Arc<Queue>>,
+    /// Connections to ports that are not the queue's, by port: as many as ports that others know of.
+    peers: Mutex<HashMap<u16, Arc<Peer>>>,
+}
+
+/// The way to one pod's ports.
+pub struct Door {
     pub address: Ipv4Addr,
     /// None in host mode: then the pod's address is a name only, and its ports are the machine's.
     pub network: Option<Arc<PodNetwork>>,
     /// In host mode, the machine's port that a container was given in place of the one its pod names.
     given: Mutex<HashMap<u16, u16>>,
-    pub queue: OnceLock<Arc<Queue>>,
-    /// Connections to ports that are not the queue's, by port: as many as ports that others know of.
-    peers: Mutex<HashMap<u16, Arc<Peer>>>,
 }
 
 impl Reach {
@@ -44,15 +49,12 @@ impl Reach {
     }
 
     fn new(address: Ipv4Addr, network: Option<Arc<PodNetwork>>) -> Self {
-        Self {
-            address,
-            network,
-            given: Mutex::default(),
-            queue: OnceLock::new(),
-            peers: Mutex::default(),
-        }
+        let door = Arc::new(Door { address, network, given: Mutex::default() });
+        Self { door, queue: OnceLock::new(), peers: Mutex::default() }
     }
+}
 
+impl Door {
     /// In host mode, the machine's port that stands for `port`: a free one, the same for the pod's life.
     pub fn give_port(&self, port: u16) -> io::Result<u16> {
         if let Some(given) = self.given.lock().get(&port) {
@@ -67,28 +69,25 @@ impl Reach {
     /// Connects to `port` on the pod's own address, as its neighbours would.
     pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
         match &self.network {
-            Some(_) => self.connect_to(SocketAddr::from((self.address, port))).await,
             None => self.dial(port).await,
+            Some(network) => {
+                let socket = TcpSocket::from_std_stream(network.visit(new_socket)?);
+                socket.connect(SocketAddr::from((self.address, port))).await
+            }
         }
     }
 
     /// Sends requests to `port` of the pod over connections of its own.
     pub fn peer(self: &Arc<Self>, port: u16, settings: upstream::Settings) -> Arc<Peer> {
-        let pod = self.clone();
+        let door = self.clone();
         Peer::new(settings, move || {
-            let pod = pod.clone();
-            Box::pin(async move { pod.connect(port).await })
+            let door = door.clone();
+            Box::pin(async move { door.connect(port).await })
         })
-    }
-
-    async fn connect_to(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let Some(network) = &self.network else { return TcpStream::connect(address).await };
-        let socket = network.visit(new_socket)?;
-        TcpSocket::from_std_stream(socket).connect(address).await
     }
 }
 
-impl Dial for Reach {
+impl Dial for Door {
     fn dial(&self, port: u16) -> Boxed<io::Result<TcpStream>> {
         let socket = self.network.as_ref().map(|network| network.visit(new_socket));
         let port = self.given.lock().get(&port).copied().unwrap_or(port);
@@ -125,12 +124,12 @@ impl Pods {
 
     /// Makes a pod reachable.
     pub fn add(&self, pod: Arc<Reach>) {
-        self.by_address.write().insert(pod.address.into(), pod);
+        self.by_address.write().insert(pod.door.address.into(), pod);
     }
 
     /// Requests for the pod fail from now on, unsent.
     pub fn remove(&self, pod: &Reach) {
-        self.by_address.write().remove(&pod.address.into());
+        self.by_address.write().remove(&pod.door.address.into());
     }
 
     /// The pod with that address.
@@ -163,7 +162,7 @@ impl Upstream for Pods {
         }
         let peer = {
             let mut peers = pod.peers.lock();
-            let new = || pod.peer(to.port(), upstream::Settings::default());
+            let new = || pod.door.peer(to.port(), upstream::Settings::default());
             peers.entry(to.port()).or_insert_with(new).clone()
         };
         Box::pin(async move { peer.send(protocol, request).await })
@@ -175,7 +174,7 @@ impl Upstream for Pods {
         };
         match pod.queue.get() {
             Some(queue) => queue.probe(),
-            None => Box::pin(async move { pod.connect(to.port()).await.is_ok() }),
+            None => Box::pin(async move { pod.door.connect(to.port()).await.is_ok() }),
         }
     }
 }

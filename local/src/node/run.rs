@@ -29,7 +29,8 @@ use crate::node::{
     probe::{self, Heard, QueueWatch, Target, Watch},
     process::{Exit, Launch, Process},
     reach::Reach,
-    shim, volumes,
+    shim,
+    volumes::{self, PodVolumes},
 };
 
 /// What a container is stopped by: a moment after which it is killed, which may still come nearer.
@@ -52,6 +53,7 @@ pub struct PodContext {
     /// Cancelled when the queue has finished its last request; there without a queue too, and unused.
     pub drained: CancellationToken,
     pub has_queue: bool,
+    pub volumes: PodVolumes,
 }
 
 /// One run.
@@ -115,7 +117,7 @@ impl PodContext {
 
     /// Calls `with` with what the downward API knows.
     pub fn with_facts<T>(&self, with: impl FnOnce(&Facts) -> T) -> T {
-        let address = self.reach.address.to_string();
+        let address = self.reach.door.address.to_string();
         with(&Facts {
             pod: &self.pod,
             pod_ip: &address,
@@ -177,14 +179,14 @@ impl Run {
         let mut settings: api::queue::Settings =
             serde_json::from_str(variables.get(api::queue::ENV)?).ok()?;
         settings.pod = self.context.name().to_owned();
-        settings.pod_ip = self.context.reach.address.to_string();
+        settings.pod_ip = self.context.reach.door.address.to_string();
         Some(settings)
     }
 
     /// Runs the pod's queue in this process until it is stopped and has finished its requests.
     async fn queue(mut self, settings: api::queue::Settings) {
         let context = self.context.clone();
-        let queue = Queue::new(settings, context.reach.clone());
+        let queue = Queue::new(settings, context.reach.door.clone());
         let queue = context.reach.queue.get_or_init(|| queue).clone();
         context.node.pods.add(context.reach.clone());
         let started = context.node.now();
@@ -257,7 +259,7 @@ impl Run {
         let path = variables.get("PATH").map(String::as_str).unwrap_or_default();
         let directory = self.container.working_dir.as_ref().map(PathBuf::from);
         let found = find_program(&program, path, directory.as_deref()).map_err(not_started)?;
-        let mounts = volumes::mounts(&self.context, &self.container, self.attempt).await.map_err(
+        let mounts = volumes::mounts(&self.context, &self.container).await.map_err(
             |message| Failure::Blocked { reason: "CreateContainerError", message, back_off: false },
         )?;
         let (pipe, writer) = io::pipe().map_err(not_started)?;
@@ -283,7 +285,7 @@ impl Run {
     }
 
     fn network(&self) -> Option<(Arc<crate::node::network::PodNetwork>, String)> {
-        let network = self.context.reach.network.clone()?;
+        let network = self.context.reach.door.network.clone()?;
         let spec = self.context.pod.spec.as_ref();
         let hostname = spec.and_then(|it| it.hostname.clone());
         let mut hostname = hostname.unwrap_or_else(|| self.context.name().to_owned());
@@ -337,14 +339,14 @@ impl Run {
 
     /// In host mode, tells the container a port that no other pod has.
     fn give_port(&self, variables: &mut BTreeMap<String, String>) -> io::Result<()> {
-        if self.context.reach.network.is_some() {
+        if self.context.reach.door.network.is_some() {
             return Ok(());
         }
         let named = variables.get("PORT").and_then(|it| it.parse().ok());
         let declared = self.container.ports.iter().flatten().map(|it| it.container_port);
         let declared = declared.filter_map(|it| u16::try_from(it).ok()).next();
         if let Some(port) = named.or(declared) {
-            let given = self.context.reach.give_port(port)?;
+            let given = self.context.reach.door.give_port(port)?;
             variables.insert("PORT".to_owned(), given.to_string());
         }
         Ok(())
@@ -469,7 +471,7 @@ impl Run {
         let execute: probe::Execute = Arc::new(move |action| {
             execute(context.clone(), container.clone(), network.clone(), action)
         });
-        Target { reach: self.context.reach.clone(), execute, container: self.container.clone() }
+        Target { door: self.context.reach.door.clone(), execute, container: self.container.clone() }
     }
 
     /// Starts the container's probes; they end when the set is dropped.
@@ -608,7 +610,7 @@ async fn perform(target: &Target, hook: &LifecycleHandler) -> Result<(), String>
         let port = probe::port_number(&target.container, &http.port)?;
         let headers = http.http_headers.iter().flatten();
         let headers = headers.map(|it| (it.name.as_str(), it.value.as_str()));
-        return probe::get(&target.reach, port, http.path.as_deref().unwrap_or("/"), headers).await;
+        return probe::get(&target.door, port, http.path.as_deref().unwrap_or("/"), headers).await;
     }
     if let Some(sleep) = &hook.sleep {
         let seconds = u64::try_from(sleep.seconds).unwrap_or(0);
@@ -645,7 +647,7 @@ fn execute(
         let directory = container.working_dir.as_ref().map(PathBuf::from);
         let told = |error: io::Error| format!("exec {program}: {error}");
         let (pipe, writer) = io::pipe().map_err(told)?;
-        let mounts = volumes::mounts(&context, &container, 0).await?;
+        let mounts = volumes::mounts(&context, &container).await?;
         let launch = Launch {
             program: find_program(program, path, directory.as_deref()).map_err(told)?,
             args: args.iter().map(OsString::from).collect(),

@@ -24,6 +24,7 @@ use crate::node::{
     reach::Reach,
     run::{PodContext, Run},
     status::{self, Facts},
+    volumes::PodVolumes,
 };
 
 /// Events of one pod that wait for its worker: more than its containers can cause at once; who sends then
@@ -88,6 +89,7 @@ pub async fn run(
         reach,
         folder,
         drained: CancellationToken::new(),
+        volumes: PodVolumes::default(),
         has_queue: containers.iter().any(|it| it.name == api::queue::CONTAINER),
     });
     let (events, happened) = mpsc::channel(EVENTS);
@@ -306,7 +308,7 @@ impl Worker {
             node.settings.images.digest(image).map(|it| format!("{image}@{it}")).unwrap_or_default()
         };
         let facts = Facts {
-            pod_ip: Some(self.context.reach.address.to_string()),
+            pod_ip: Some(self.context.reach.door.address.to_string()),
             host_ip: &node.host_ip,
             started: self.started,
             image_id: &image_id,
