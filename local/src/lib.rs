@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod apply;
+pub mod dns;
 pub mod images;
 pub mod json;
 pub mod kinds;

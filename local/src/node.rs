@@ -29,10 +29,14 @@ use runtime::{
     events::Recorder,
 };
 use serde_json::json;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    sync::watch,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    dns,
     images::Images,
     node::{
         cgroup::Groups, netlink::Range, network::Network, output::Outputs, process::Spawner,
@@ -200,6 +204,9 @@ impl Node {
             tasks: TaskTracker::new(),
             notes,
         };
+        if shared.network.is_some() {
+            node.serve_names().context("start the cluster's name server")?;
+        }
         announce(&shared).await.context("announce the node")?;
         node.spawn(heartbeat(shared.clone()));
         node.tasks.spawn(watch_pods(shared, node.tasks.clone(), node.stop.clone()));
@@ -221,14 +228,28 @@ impl Node {
         self.shared.network.as_ref().map(|it| it.router)
     }
 
-    /// Listens where pods can reach it, on `port` of the router's and every Service's address; none in host
-    /// mode.
+    /// Listens on `port` of the router's address, where pods can reach it; none in host mode.
     pub fn listen(&self, port: u16) -> io::Result<Option<TcpListener>> {
         let Some(network) = &self.shared.network else { return Ok(None) };
-        let listener =
-            network.visit(|| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?;
-        listener.set_nonblocking(true)?;
-        TcpListener::from_std(listener).map(Some)
+        network.listen(network.router, port).map(Some)
+    }
+
+    /// Answers pods' questions for names.
+    fn serve_names(&self) -> io::Result<()> {
+        let Some(network) = &self.shared.network else { return Ok(()) };
+        let udp = network.visit(|| std::net::UdpSocket::bind((network.router, 53)))?;
+        udp.set_nonblocking(true)?;
+        let udp = UdpSocket::from_std(udp)?;
+        let tcp = network.listen(network.router, 53)?;
+        let machine = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        let settings = dns::Settings {
+            domain: self.shared.settings.cluster_domain.clone(),
+            gateway: network.router,
+            forward_to: dns::name_servers(&machine),
+        };
+        let (cluster, stop) = (self.shared.cluster.clone(), self.stop.clone());
+        self.tasks.spawn(async move { dns::serve(&cluster, settings, udp, tcp, stop).await });
+        Ok(())
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

@@ -9,7 +9,10 @@
 use std::{collections::HashSet, fs, io, net::Ipv4Addr, sync::Arc};
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::{mpsc, oneshot},
+};
 
 use crate::node::{
     namespace::{self, Kind, Namespace},
@@ -96,6 +99,20 @@ impl Network {
     /// Runs `act`, which makes sockets, in the router.
     pub fn visit<T>(&self, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         self.router_namespace.visit(&self.home, act)
+    }
+}
+
+impl Network {
+    /// Listens on `port` of an address of the router. Listening on one address and on all addresses of a port
+    /// go together; the former is preferred.
+    pub fn listen(&self, address: Ipv4Addr, port: u16) -> io::Result<TcpListener> {
+        /// Connections that wait to be accepted, as the kernel's own limit has it.
+        const BACKLOG: u32 = 4096;
+        let socket = self.visit(TcpSocket::new_v4)?;
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(true)?;
+        socket.bind((address, port).into())?;
+        socket.listen(BACKLOG)
     }
 }
 
