@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::{
-    core::v1::Service,
-    discovery::v1::EndpointSlice,
-};
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use runtime::cluster::{Cluster, cache::Cache};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -146,13 +143,16 @@ impl Server {
         let query = Query::read(bytes)?;
         let found = names::find(&query.name, &self.settings.domain, self);
         let answer = match found {
-            Found::Foreign => return self.forward(bytes, stream).await.or_else(|| Some(query.failed())),
+            Found::Foreign => {
+                return self.forward(bytes, stream).await.or_else(|| Some(query.failed()));
+            }
             Found::Missing => Answer::Missing,
             Found::Addresses(addresses) => Answer::Addresses(addresses),
             Found::Alias(name) => {
                 // Most clients expect the alias's addresses in the same answer.
                 let asked = query.asking_for(&name);
-                let addresses = self.forward(&asked, stream).await.map(|it| message::addresses(&it));
+                let addresses =
+                    self.forward(&asked, stream).await.map(|it| message::addresses(&it));
                 Answer::Alias(name, addresses.unwrap_or_default())
             }
         };

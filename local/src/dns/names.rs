@@ -81,7 +81,11 @@ pub fn find(name: &str, domain: &str, names: &impl Names) -> Found {
             (Some(_), Some(host)) => {
                 let named = pods().into_iter().filter(|(name, _)| name.as_deref() == Some(host));
                 let addresses: Vec<_> = named.map(|(_, address)| address).collect();
-                return if addresses.is_empty() { Found::Missing } else { Found::Addresses(addresses) };
+                return if addresses.is_empty() {
+                    Found::Missing
+                } else {
+                    Found::Addresses(addresses)
+                };
             }
         }
     }

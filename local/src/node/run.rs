@@ -259,9 +259,9 @@ impl Run {
         let path = variables.get("PATH").map(String::as_str).unwrap_or_default();
         let directory = self.container.working_dir.as_ref().map(PathBuf::from);
         let found = find_program(&program, path, directory.as_deref()).map_err(not_started)?;
-        let mounts = volumes::mounts(&self.context, &self.container).await.map_err(
-            |message| Failure::Blocked { reason: "CreateContainerError", message, back_off: false },
-        )?;
+        let mounts = volumes::mounts(&self.context, &self.container).await.map_err(|message| {
+            Failure::Blocked { reason: "CreateContainerError", message, back_off: false }
+        })?;
         let (pipe, writer) = io::pipe().map_err(not_started)?;
         let output = node.outputs.create(&self.place(), self.attempt).map_err(not_started)?;
         let mut launch = Launch {

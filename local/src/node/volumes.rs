@@ -96,7 +96,8 @@ impl Volumes {
                 Some(count) => *count += 1,
                 None if path.exists() => continue,
                 None => {
-                    let mut note = fs::OpenOptions::new().append(true).open(self.folder.join("made"))?;
+                    let mut note =
+                        fs::OpenOptions::new().append(true).open(self.folder.join("made"))?;
                     io::Write::write_all(&mut note, format!("{}\n", path.display()).as_bytes())?;
                     if folder || path != target {
                         fs::create_dir(path)?;
@@ -114,13 +115,18 @@ impl Volumes {
 
 /// Removes an empty folder or file; others have put something there, or it is gone: then it stays so.
 fn unmake(path: &Path) {
-    if fs::remove_dir(path).is_err() && fs::metadata(path).is_ok_and(|it| it.is_file() && it.len() == 0) {
+    if fs::remove_dir(path).is_err()
+        && fs::metadata(path).is_ok_and(|it| it.is_file() && it.len() == 0)
+    {
         let _ = fs::remove_file(path);
     }
 }
 
 /// The file system for a container; none for the machine's own. The error is for the container's status.
-pub async fn mounts(pod: &PodContext, container: &Container) -> Result<Option<Arc<Namespace>>, String> {
+pub async fn mounts(
+    pod: &PodContext,
+    container: &Container,
+) -> Result<Option<Arc<Namespace>>, String> {
     let wanted = container.volume_mounts.as_deref().unwrap_or_default();
     let Some(router) = pod.node.network.as_ref().map(|it| it.router) else {
         for mount in wanted {
@@ -142,7 +148,9 @@ pub async fn mounts(pod: &PodContext, container: &Container) -> Result<Option<Ar
         None | Some("ClusterFirst" | "ClusterFirstWithHostNet")
     );
     let base = match own_resolver {
-        true => Some(base(pod, router).await.map_err(|error| format!("mount {RESOLVER}: {error}"))?),
+        true => {
+            Some(base(pod, router).await.map_err(|error| format!("mount {RESOLVER}: {error}"))?)
+        }
         false => None,
     };
     if wanted.is_empty() {
@@ -151,11 +159,13 @@ pub async fn mounts(pod: &PodContext, container: &Container) -> Result<Option<Ar
     let sources = pod.volumes.sources.get_or_try_init(|| sources(pod)).await?;
     let mut plan = Vec::new();
     for mount in wanted {
-        let source = sources.get(&mount.name).ok_or_else(|| format!("no volume \"{}\"", mount.name))?;
+        let source =
+            sources.get(&mount.name).ok_or_else(|| format!("no volume \"{}\"", mount.name))?;
         let sub = mount.sub_path.as_deref().unwrap_or_default();
         let source = inside(source, sub).ok_or_else(|| format!("bad subPath \"{sub}\""))?;
         if !source.exists() {
-            fs::create_dir_all(&source).map_err(|error| format!("{}: {error}", source.display()))?;
+            fs::create_dir_all(&source)
+                .map_err(|error| format!("{}: {error}", source.display()))?;
         }
         let target = PathBuf::from(&mount.mount_path);
         pod.node
@@ -174,7 +184,8 @@ pub async fn mounts(pod: &PodContext, container: &Container) -> Result<Option<Ar
                 };
                 mount_bind_recursive(&source, &target).map_err(told)?;
                 if read_only {
-                    mount_remount(&target, MountFlags::BIND | MountFlags::RDONLY, "").map_err(told)?;
+                    mount_remount(&target, MountFlags::BIND | MountFlags::RDONLY, "")
+                        .map_err(told)?;
                 }
             }
             Ok(Arc::new(namespace))
@@ -204,7 +215,8 @@ async fn base(pod: &PodContext, router: std::net::Ipv4Addr) -> io::Result<Arc<Na
     let file = pod.node.volumes.folder.join(format!("{namespace}.resolv.conf"));
     let domain = &pod.node.settings.cluster_domain;
     let host = fs::read_to_string(RESOLVER).unwrap_or_default();
-    let searched = host.lines().rev().find_map(|line| line.strip_prefix("search ")).unwrap_or_default();
+    let searched =
+        host.lines().rev().find_map(|line| line.strip_prefix("search ")).unwrap_or_default();
     let text = format!(
         "nameserver {router}\nsearch {namespace}.svc.{domain} svc.{domain} {domain} {searched}\noptions ndots:5\n"
     );
@@ -229,7 +241,9 @@ async fn base(pod: &PodContext, router: std::net::Ipv4Addr) -> io::Result<Arc<Na
 async fn sources(pod: &PodContext) -> Result<HashMap<String, PathBuf>, String> {
     let mut sources = HashMap::new();
     for volume in pod.pod.spec.iter().flat_map(|it| it.volumes.iter().flatten()) {
-        let failed = |why: String| format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name);
+        let failed = |why: String| {
+            format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name)
+        };
         let path = source(pod, volume).await.map_err(failed)?;
         sources.insert(volume.name.clone(), path);
     }
@@ -254,11 +268,14 @@ async fn source(pod: &PodContext, volume: &k8s::Volume) -> Result<PathBuf, Strin
     let mut files = Vec::new();
     if let Some(from) = &volume.config_map {
         files.extend(
-            config_map(pod, &from.name, from.optional, from.items.as_deref(), from.default_mode).await?,
+            config_map(pod, &from.name, from.optional, from.items.as_deref(), from.default_mode)
+                .await?,
         );
     } else if let Some(from) = &volume.secret {
         let name = from.secret_name.as_deref().unwrap_or_default();
-        files.extend(secret(pod, name, from.optional, from.items.as_deref(), from.default_mode).await?);
+        files.extend(
+            secret(pod, name, from.optional, from.items.as_deref(), from.default_mode).await?,
+        );
     } else if let Some(from) = &volume.downward_api {
         files.extend(downward(pod, from.items.as_deref(), from.default_mode)?);
     } else if let Some(from) = &volume.projected {
@@ -277,14 +294,19 @@ async fn source(pod: &PodContext, volume: &k8s::Volume) -> Result<PathBuf, Strin
             }
             if let Some(from) = &part.service_account_token {
                 let bytes = token(pod, from).await?.into_bytes();
-                files.push(Projected { path: from.path.clone(), bytes, mode: mode.unwrap_or(FILE_MODE) });
+                files.push(Projected {
+                    path: from.path.clone(),
+                    bytes,
+                    mode: mode.unwrap_or(FILE_MODE),
+                });
             }
         }
     } else {
         return Err("this kind of volume cannot be had on this node".to_owned());
     }
     for file in files {
-        let path = inside(&folder, &file.path).ok_or_else(|| format!("bad path \"{}\"", file.path))?;
+        let path =
+            inside(&folder, &file.path).ok_or_else(|| format!("bad path \"{}\"", file.path))?;
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(told)?;
         }
@@ -302,10 +324,12 @@ async fn config_map(
     items: Option<&[KeyToPath]>,
     mode: Option<i32>,
 ) -> Result<Vec<Projected>, String> {
-    let api: Api<k8s::ConfigMap> = Api::namespaced(pod.node.cluster.client().clone(), pod.namespace());
+    let api: Api<k8s::ConfigMap> =
+        Api::namespaced(pod.node.cluster.client().clone(), pod.namespace());
     let found = api.get_opt(name).await.map_err(|error| error.to_string())?;
     let data = found.map(|found| {
-        let text = found.data.unwrap_or_default().into_iter().map(|(key, it)| (key, it.into_bytes()));
+        let text =
+            found.data.unwrap_or_default().into_iter().map(|(key, it)| (key, it.into_bytes()));
         let bytes = found.binary_data.unwrap_or_default().into_iter().map(|(key, it)| (key, it.0));
         text.chain(bytes).collect()
     });
@@ -321,8 +345,8 @@ async fn secret(
 ) -> Result<Vec<Projected>, String> {
     let api: Api<k8s::Secret> = Api::namespaced(pod.node.cluster.client().clone(), pod.namespace());
     let found = api.get_opt(name).await.map_err(|error| error.to_string())?;
-    let data =
-        found.map(|it| it.data.unwrap_or_default().into_iter().map(|(key, it)| (key, it.0)).collect());
+    let data = found
+        .map(|it| it.data.unwrap_or_default().into_iter().map(|(key, it)| (key, it.0)).collect());
     chosen("secret", name, data, optional, items, mode)
 }
 
@@ -347,7 +371,11 @@ fn chosen(
     for item in items {
         match data.remove(&item.key) {
             Some(bytes) => {
-                files.push(Projected { path: item.path.clone(), bytes, mode: item.mode.unwrap_or(mode) });
+                files.push(Projected {
+                    path: item.path.clone(),
+                    bytes,
+                    mode: item.mode.unwrap_or(mode),
+                });
             }
             None if optional => {}
             None => return Err(format!("references non-existent {kind} key: {}", item.key)),
@@ -398,7 +426,8 @@ async fn token(
             "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod.name(), "uid": pod.uid()},
         },
     });
-    let api: Api<k8s::ServiceAccount> = Api::namespaced(pod.node.cluster.client().clone(), pod.namespace());
+    let api: Api<k8s::ServiceAccount> =
+        Api::namespaced(pod.node.cluster.client().clone(), pod.namespace());
     let answer: TokenRequest = api
         .create_subresource("token", account, &PostParams::default(), &request)
         .await
@@ -434,7 +463,8 @@ mod tests {
         let data = || Some(BTreeMap::from([("a".to_owned(), vec![1]), ("b".to_owned(), vec![2])]));
         let show = |found: Result<Vec<Projected>, String>| match found {
             Ok(files) => {
-                let files = files.iter().map(|it| format!("{}:{:o}={}", it.path, it.mode, it.bytes[0]));
+                let files =
+                    files.iter().map(|it| format!("{}:{:o}={}", it.path, it.mode, it.bytes[0]));
                 files.collect::<Vec<_>>().join(" ")
             }
             Err(error) => error,
@@ -447,7 +477,10 @@ mod tests {
         let found = chosen("configmap", "s", data(), None, Some(&missing), None);
         assert_eq!(show(found), "references non-existent configmap key: c");
         assert_eq!(show(chosen("configmap", "s", data(), Some(true), Some(&missing), None)), "");
-        assert_eq!(show(chosen("configmap", "s", None, None, none, None)), "configmap \"s\" not found");
+        assert_eq!(
+            show(chosen("configmap", "s", None, None, none, None)),
+            "configmap \"s\" not found"
+        );
         assert_eq!(show(chosen("configmap", "s", None, Some(true), none, None)), "");
     }
 }
