@@ -11,10 +11,14 @@ use serde_json::Value;
 use crate::schema::Schema;
 use crate::schema::builtin::Library;
 use problem::FieldError;
+use walk::{keep, remove};
 
 mod builtin;
 mod custom;
+pub mod meta;
+pub mod names;
 pub mod problem;
+pub mod walk;
 
 /// What is served, by group, version and plural.
 pub struct Registry {
@@ -44,6 +48,8 @@ pub struct Kind {
     pub storage: Storage,
     /// Whether `metadata.generation` counts changes.
     pub has_generation: bool,
+    /// Whether a replacement must say which `resourceVersion` it replaces.
+    pub needs_version: bool,
     source: Source,
     schema: OnceLock<Arc<Schema>>,
     library: Arc<Library>,
@@ -235,6 +241,8 @@ impl Kind {
     }
 
     /// Takes away what a client may not set, and sets what a new object starts with.
+    ///
+    /// Its `uid` and name must be set: the pods of a Job are found by the Job's uid.
     pub fn prepare_create(&self, object: &mut Value) {
         if self.has_status() {
             remove(object, "status");
@@ -281,7 +289,11 @@ impl Kind {
     /// All that is wrong with a new object.
     pub fn validate_create(&self, object: &Value) -> Vec<FieldError> {
         match self.source {
-            Source::Builtin(facts) => (facts.strategy.validate)(object),
+            Source::Builtin(facts) => {
+                let mut errors = meta::validate(object, facts.names, self.namespaced);
+                errors.extend((facts.strategy.validate)(object));
+                errors
+            }
             Source::Custom(_) => Vec::new(),
         }
     }
@@ -289,7 +301,11 @@ impl Kind {
     /// All that is wrong with an object in place of another.
     pub fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         match self.source {
-            Source::Builtin(facts) => (facts.strategy.validate_update)(new, old),
+            Source::Builtin(facts) => {
+                let mut errors = meta::validate_update(new, old);
+                errors.extend((facts.strategy.validate_update)(new, old));
+                errors
+            }
             Source::Custom(_) => Vec::new(),
         }
     }
@@ -297,7 +313,11 @@ impl Kind {
     /// All that is wrong with a write of the status subresource.
     pub fn validate_status(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         match self.source {
-            Source::Builtin(facts) => (facts.strategy.validate_status)(new, old),
+            Source::Builtin(facts) => {
+                let mut errors = meta::validate_update(new, old);
+                errors.extend((facts.strategy.validate_status)(new, old));
+                errors
+            }
             Source::Custom(_) => Vec::new(),
         }
     }
@@ -432,20 +452,6 @@ fn text_at(object: &Value, pointer: &str) -> String {
         Some(Value::Number(value)) => value.to_string(),
         _ => String::new(),
     }
-}
-
-fn remove(object: &mut Value, field: &str) {
-    if let Some(fields) = object.as_object_mut() {
-        fields.remove(field);
-    }
-}
-
-fn keep(new: &mut Value, old: &Value, field: &str) {
-    let Some(fields) = new.as_object_mut() else { return };
-    match old.get(field) {
-        Some(value) => fields.insert(field.to_owned(), value.clone()),
-        None => fields.remove(field),
-    };
 }
 
 #[cfg(test)]

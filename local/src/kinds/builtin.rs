@@ -4,14 +4,31 @@
 
 use std::sync::Arc;
 
+use super::meta::NameRule;
 use super::{Column, Kind, ScalePaths, Source, Storage, Subresource};
 use crate::schema::Schema;
 use crate::schema::builtin::Library;
 use strategy::Strategy;
 use table::Table;
 
+mod config_kinds;
+mod container_check;
+mod convert;
+mod cron;
+mod internal;
+mod job;
+mod network_kinds;
+mod pod;
+mod pod_update;
+mod pod_warnings;
+mod policy_kinds;
+mod resource_check;
+mod service;
+mod spec_check;
 pub(super) mod strategy;
 pub(super) mod table;
+mod volume_check;
+mod workload;
 
 /// What is known of one version of a built-in kind.
 pub(super) struct Facts {
@@ -26,6 +43,9 @@ pub(super) struct Facts {
     verbs: &'static [&'static str],
     subresources: &'static [Sub],
     generation: bool,
+    pub(super) names: NameRule,
+    /// Whether a replacement must say which version it replaces.
+    needs_version: bool,
     /// Group, plural and version of what is kept, where that is not itself.
     storage: Option<(&'static str, &'static str, &'static str)>,
     /// Fields for selectors besides name and namespace, with the pointer to each.
@@ -74,6 +94,8 @@ const fn of(
         verbs: ALL,
         subresources: &[],
         generation: false,
+        names: NameRule::Subdomain,
+        needs_version: false,
         storage: None,
         selectable: &[],
         convert: None,
@@ -111,6 +133,22 @@ impl Facts {
         self.generation = true;
         self
     }
+    const fn names(mut self, names: NameRule) -> Facts {
+        self.names = names;
+        self
+    }
+    const fn needs_version(mut self) -> Facts {
+        self.needs_version = true;
+        self
+    }
+    const fn converts(mut self, convert: &'static Convert) -> Facts {
+        self.convert = Some(convert);
+        self
+    }
+    const fn with(mut self, strategy: &'static Strategy) -> Facts {
+        self.strategy = strategy;
+        self
+    }
     const fn stored(
         mut self,
         group: &'static str,
@@ -133,9 +171,9 @@ pub(super) const FACTS: &[Facts] = &[
         .cluster()
         .short(&["cs"])
         .verbs(&["get", "list"]),
-    of("", "v1", "configmaps", "io.k8s.api.core.v1.ConfigMap").short(&["cm"]),
-    of("", "v1", "endpoints", "io.k8s.api.core.v1.Endpoints").short(&["ep"]),
-    of("", "v1", "events", "io.k8s.api.core.v1.Event").short(&["ev"]).selectable(&[
+    of("", "v1", "configmaps", "io.k8s.api.core.v1.ConfigMap").with(&config_kinds::CONFIG_MAP).short(&["cm"]),
+    of("", "v1", "endpoints", "io.k8s.api.core.v1.Endpoints").with(&network_kinds::ENDPOINTS).short(&["ep"]),
+    of("", "v1", "events", "io.k8s.api.core.v1.Event").with(&policy_kinds::EVENT).short(&["ev"]).selectable(&[
         ("involvedObject.kind", "/involvedObject/kind"),
         ("involvedObject.namespace", "/involvedObject/namespace"),
         ("involvedObject.name", "/involvedObject/name"),
@@ -148,26 +186,26 @@ pub(super) const FACTS: &[Facts] = &[
         ("source", "/source/component"),
         ("type", "/type"),
     ]),
-    of("", "v1", "limitranges", "io.k8s.api.core.v1.LimitRange").short(&["limits"]),
-    of("", "v1", "namespaces", "io.k8s.api.core.v1.Namespace")
+    of("", "v1", "limitranges", "io.k8s.api.core.v1.LimitRange").with(&config_kinds::LIMIT_RANGE).short(&["limits"]),
+    of("", "v1", "namespaces", "io.k8s.api.core.v1.Namespace").names(NameRule::Label).with(&config_kinds::NAMESPACE)
         .cluster()
         .short(&["ns"])
         .verbs(&["create", "delete", "get", "list", "patch", "update", "watch"])
         .sub(&[Sub::Itself("finalize", &["update"]), STATUS])
         .selectable(&[("name", "/metadata/name"), ("status.phase", "/status/phase")]),
-    of("", "v1", "nodes", "io.k8s.api.core.v1.Node")
+    of("", "v1", "nodes", "io.k8s.api.core.v1.Node").with(&config_kinds::NODE)
         .cluster()
         .short(&["no"])
         .sub(&[Sub::Other("proxy", "", "v1", "NodeProxyOptions", PROXY), STATUS])
         .selectable(&[("spec.unschedulable", "/spec/unschedulable")]),
-    of("", "v1", "persistentvolumeclaims", "io.k8s.api.core.v1.PersistentVolumeClaim")
+    of("", "v1", "persistentvolumeclaims", "io.k8s.api.core.v1.PersistentVolumeClaim").with(&config_kinds::CLAIM)
         .short(&["pvc"])
         .sub(&[STATUS]),
-    of("", "v1", "persistentvolumes", "io.k8s.api.core.v1.PersistentVolume")
+    of("", "v1", "persistentvolumes", "io.k8s.api.core.v1.PersistentVolume").with(&config_kinds::VOLUME)
         .cluster()
         .short(&["pv"])
         .sub(&[STATUS]),
-    of("", "v1", "pods", "io.k8s.api.core.v1.Pod")
+    of("", "v1", "pods", "io.k8s.api.core.v1.Pod").with(&pod::POD)
         .short(&["po"])
         .in_all()
         .generation()
@@ -193,54 +231,54 @@ pub(super) const FACTS: &[Facts] = &[
             ("status.podIP", "/status/podIP"),
             ("status.nominatedNodeName", "/status/nominatedNodeName"),
         ]),
-    of("", "v1", "podtemplates", "io.k8s.api.core.v1.PodTemplate"),
-    of("", "v1", "replicationcontrollers", "io.k8s.api.core.v1.ReplicationController")
+    of("", "v1", "podtemplates", "io.k8s.api.core.v1.PodTemplate").generation().with(&pod::POD_TEMPLATE),
+    of("", "v1", "replicationcontrollers", "io.k8s.api.core.v1.ReplicationController").with(&workload::REPLICATION_CONTROLLER)
         .short(&["rc"])
         .in_all()
         .generation()
         .sub(&[Sub::Scale, STATUS])
         .selectable(&[("status.replicas", "/status/replicas")]),
-    of("", "v1", "resourcequotas", "io.k8s.api.core.v1.ResourceQuota")
+    of("", "v1", "resourcequotas", "io.k8s.api.core.v1.ResourceQuota").with(&config_kinds::RESOURCE_QUOTA)
         .short(&["quota"])
         .sub(&[STATUS]),
-    of("", "v1", "secrets", "io.k8s.api.core.v1.Secret").selectable(&[("type", "/type")]),
-    of("", "v1", "serviceaccounts", "io.k8s.api.core.v1.ServiceAccount")
+    of("", "v1", "secrets", "io.k8s.api.core.v1.Secret").with(&config_kinds::SECRET).selectable(&[("type", "/type")]),
+    of("", "v1", "serviceaccounts", "io.k8s.api.core.v1.ServiceAccount").with(&config_kinds::SERVICE_ACCOUNT)
         .short(&["sa"])
         .sub(&[Sub::Other("token", "authentication.k8s.io", "v1", "TokenRequest", CREATE)]),
-    of("", "v1", "services", "io.k8s.api.core.v1.Service")
+    of("", "v1", "services", "io.k8s.api.core.v1.Service").names(NameRule::Label).with(&service::SERVICE)
         .short(&["svc"])
         .in_all()
         .sub(&[Sub::Other("proxy", "", "v1", "ServiceProxyOptions", PROXY), STATUS])
         .selectable(&[("spec.clusterIP", "/spec/clusterIP"), ("spec.type", "/spec/type")]),
     // Workloads.
-    of("apps", "v1", "controllerrevisions", "io.k8s.api.apps.v1.ControllerRevision"),
-    of("apps", "v1", "daemonsets", "io.k8s.api.apps.v1.DaemonSet")
+    of("apps", "v1", "controllerrevisions", "io.k8s.api.apps.v1.ControllerRevision").with(&policy_kinds::REVISION),
+    of("apps", "v1", "daemonsets", "io.k8s.api.apps.v1.DaemonSet").with(&workload::DAEMON_SET)
         .short(&["ds"])
         .in_all()
         .generation()
         .sub(&[STATUS]),
-    of("apps", "v1", "deployments", "io.k8s.api.apps.v1.Deployment")
+    of("apps", "v1", "deployments", "io.k8s.api.apps.v1.Deployment").with(&workload::DEPLOYMENT)
         .short(&["deploy"])
         .in_all()
         .generation()
         .sub(&[Sub::Scale, STATUS]),
-    of("apps", "v1", "replicasets", "io.k8s.api.apps.v1.ReplicaSet")
+    of("apps", "v1", "replicasets", "io.k8s.api.apps.v1.ReplicaSet").with(&workload::REPLICA_SET)
         .short(&["rs"])
         .in_all()
         .generation()
         .sub(&[Sub::Scale, STATUS])
         .selectable(&[("status.replicas", "/status/replicas")]),
-    of("apps", "v1", "statefulsets", "io.k8s.api.apps.v1.StatefulSet")
+    of("apps", "v1", "statefulsets", "io.k8s.api.apps.v1.StatefulSet").with(&workload::STATEFUL_SET)
         .short(&["sts"])
         .in_all()
         .generation()
         .sub(&[Sub::Scale, STATUS]),
-    of("batch", "v1", "cronjobs", "io.k8s.api.batch.v1.CronJob")
+    of("batch", "v1", "cronjobs", "io.k8s.api.batch.v1.CronJob").with(&job::CRON_JOB)
         .short(&["cj"])
         .in_all()
         .generation()
         .sub(&[STATUS]),
-    of("batch", "v1", "jobs", "io.k8s.api.batch.v1.Job")
+    of("batch", "v1", "jobs", "io.k8s.api.batch.v1.Job").with(&job::JOB)
         .in_all()
         .generation()
         .sub(&[STATUS])
@@ -250,7 +288,7 @@ pub(super) const FACTS: &[Facts] = &[
         "v1",
         "horizontalpodautoscalers",
         "io.k8s.api.autoscaling.v1.HorizontalPodAutoscaler",
-    )
+    ).with(&policy_kinds::AUTOSCALER_V1).converts(&convert::AUTOSCALER_V1)
     .short(&["hpa"])
     .in_all()
     .sub(&[STATUS])
@@ -260,36 +298,36 @@ pub(super) const FACTS: &[Facts] = &[
         "v2",
         "horizontalpodautoscalers",
         "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler",
-    )
+    ).with(&policy_kinds::AUTOSCALER)
     .short(&["hpa"])
     .in_all()
     .sub(&[STATUS]),
-    of("policy", "v1", "poddisruptionbudgets", "io.k8s.api.policy.v1.PodDisruptionBudget")
+    of("policy", "v1", "poddisruptionbudgets", "io.k8s.api.policy.v1.PodDisruptionBudget").needs_version().with(&policy_kinds::BUDGET)
         .short(&["pdb"])
         .generation()
         .sub(&[STATUS]),
     // Network.
-    of("discovery.k8s.io", "v1", "endpointslices", "io.k8s.api.discovery.v1.EndpointSlice")
+    of("discovery.k8s.io", "v1", "endpointslices", "io.k8s.api.discovery.v1.EndpointSlice").with(&network_kinds::SLICE)
         .generation(),
     of("networking.k8s.io", "v1", "ingressclasses", "io.k8s.api.networking.v1.IngressClass")
         .cluster()
         .generation(),
-    of("networking.k8s.io", "v1", "ingresses", "io.k8s.api.networking.v1.Ingress")
+    of("networking.k8s.io", "v1", "ingresses", "io.k8s.api.networking.v1.Ingress").with(&network_kinds::INGRESS)
         .short(&["ing"])
         .generation()
         .sub(&[STATUS]),
     of("networking.k8s.io", "v1", "ipaddresses", "io.k8s.api.networking.v1.IPAddress")
         .cluster()
         .short(&["ip"]),
-    of("networking.k8s.io", "v1", "networkpolicies", "io.k8s.api.networking.v1.NetworkPolicy")
+    of("networking.k8s.io", "v1", "networkpolicies", "io.k8s.api.networking.v1.NetworkPolicy").with(&network_kinds::NETWORK_POLICY)
         .short(&["netpol"])
         .generation(),
     of("networking.k8s.io", "v1", "servicecidrs", "io.k8s.api.networking.v1.ServiceCIDR")
         .cluster()
         .sub(&[STATUS]),
     // Coordination and events.
-    of("coordination.k8s.io", "v1", "leases", "io.k8s.api.coordination.v1.Lease"),
-    of("events.k8s.io", "v1", "events", "io.k8s.api.events.v1.Event")
+    of("coordination.k8s.io", "v1", "leases", "io.k8s.api.coordination.v1.Lease").needs_version().with(&network_kinds::LEASE),
+    of("events.k8s.io", "v1", "events", "io.k8s.api.events.v1.Event").converts(&convert::EVENT)
         .short(&["ev"])
         .stored("", "events", "v1")
         .selectable(&[
@@ -352,12 +390,12 @@ pub(super) const FACTS: &[Facts] = &[
         "v1",
         "clusterrolebindings",
         "io.k8s.api.rbac.v1.ClusterRoleBinding",
-    )
+    ).names(NameRule::PathSegment).with(&policy_kinds::BINDING)
     .cluster(),
-    of("rbac.authorization.k8s.io", "v1", "clusterroles", "io.k8s.api.rbac.v1.ClusterRole")
+    of("rbac.authorization.k8s.io", "v1", "clusterroles", "io.k8s.api.rbac.v1.ClusterRole").names(NameRule::PathSegment).with(&policy_kinds::CLUSTER_ROLE)
         .cluster(),
-    of("rbac.authorization.k8s.io", "v1", "rolebindings", "io.k8s.api.rbac.v1.RoleBinding"),
-    of("rbac.authorization.k8s.io", "v1", "roles", "io.k8s.api.rbac.v1.Role"),
+    of("rbac.authorization.k8s.io", "v1", "rolebindings", "io.k8s.api.rbac.v1.RoleBinding").names(NameRule::PathSegment).with(&policy_kinds::BINDING),
+    of("rbac.authorization.k8s.io", "v1", "roles", "io.k8s.api.rbac.v1.Role").names(NameRule::PathSegment).with(&policy_kinds::ROLE),
     of(
         "certificates.k8s.io",
         "v1",
@@ -374,7 +412,7 @@ pub(super) const FACTS: &[Facts] = &[
         "v1",
         "customresourcedefinitions",
         "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
-    )
+    ).needs_version()
     .cluster()
     .short(&["crd", "crds"])
     .categories(&["api-extensions"])
@@ -385,7 +423,7 @@ pub(super) const FACTS: &[Facts] = &[
         "v1",
         "apiservices",
         "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService",
-    )
+    ).needs_version()
     .cluster()
     .categories(&["api-extensions"])
     .sub(&[STATUS]),
@@ -445,14 +483,14 @@ pub(super) const FACTS: &[Facts] = &[
     .categories(&["api-extensions"])
     .generation(),
     // Scheduling, nodes, storage: kept, and used by nobody here.
-    of("scheduling.k8s.io", "v1", "priorityclasses", "io.k8s.api.scheduling.v1.PriorityClass")
+    of("scheduling.k8s.io", "v1", "priorityclasses", "io.k8s.api.scheduling.v1.PriorityClass").generation().with(&policy_kinds::PRIORITY_CLASS)
         .cluster()
         .short(&["pc"]),
     of("node.k8s.io", "v1", "runtimeclasses", "io.k8s.api.node.v1.RuntimeClass").cluster(),
     of("storage.k8s.io", "v1", "csidrivers", "io.k8s.api.storage.v1.CSIDriver").cluster(),
     of("storage.k8s.io", "v1", "csinodes", "io.k8s.api.storage.v1.CSINode").cluster(),
     of("storage.k8s.io", "v1", "csistoragecapacities", "io.k8s.api.storage.v1.CSIStorageCapacity"),
-    of("storage.k8s.io", "v1", "storageclasses", "io.k8s.api.storage.v1.StorageClass")
+    of("storage.k8s.io", "v1", "storageclasses", "io.k8s.api.storage.v1.StorageClass").with(&policy_kinds::STORAGE_CLASS)
         .cluster()
         .short(&["sc"]),
     of("storage.k8s.io", "v1", "volumeattachments", "io.k8s.api.storage.v1.VolumeAttachment")
@@ -483,6 +521,7 @@ pub(super) fn kind(facts: &'static Facts, library: &Arc<Library>) -> Kind {
             version: storage.2.into(),
         },
         has_generation: facts.generation,
+        needs_version: facts.needs_version,
         source: Source::Builtin(facts),
         schema: Default::default(),
         library: Arc::clone(library),

@@ -104,6 +104,7 @@ pub(super) fn kinds(definition: &Value, library: &Arc<Library>) -> Vec<Kind> {
                     version: storage.clone(),
                 },
                 has_generation: true,
+                needs_version: true,
                 source: Source::Custom(Facts {
                     columns: columns(&version["additionalPrinterColumns"]),
                 }),
