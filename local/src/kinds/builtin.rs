@@ -171,41 +171,56 @@ pub(super) const FACTS: &[Facts] = &[
         .cluster()
         .short(&["cs"])
         .verbs(&["get", "list"]),
-    of("", "v1", "configmaps", "io.k8s.api.core.v1.ConfigMap").with(&config_kinds::CONFIG_MAP).short(&["cm"]),
-    of("", "v1", "endpoints", "io.k8s.api.core.v1.Endpoints").with(&network_kinds::ENDPOINTS).short(&["ep"]),
-    of("", "v1", "events", "io.k8s.api.core.v1.Event").with(&policy_kinds::EVENT).short(&["ev"]).selectable(&[
-        ("involvedObject.kind", "/involvedObject/kind"),
-        ("involvedObject.namespace", "/involvedObject/namespace"),
-        ("involvedObject.name", "/involvedObject/name"),
-        ("involvedObject.uid", "/involvedObject/uid"),
-        ("involvedObject.apiVersion", "/involvedObject/apiVersion"),
-        ("involvedObject.resourceVersion", "/involvedObject/resourceVersion"),
-        ("involvedObject.fieldPath", "/involvedObject/fieldPath"),
-        ("reason", "/reason"),
-        ("reportingComponent", "/reportingComponent"),
-        ("source", "/source/component"),
-        ("type", "/type"),
-    ]),
-    of("", "v1", "limitranges", "io.k8s.api.core.v1.LimitRange").with(&config_kinds::LIMIT_RANGE).short(&["limits"]),
-    of("", "v1", "namespaces", "io.k8s.api.core.v1.Namespace").names(NameRule::Label).with(&config_kinds::NAMESPACE)
+    of("", "v1", "configmaps", "io.k8s.api.core.v1.ConfigMap")
+        .with(&config_kinds::CONFIG_MAP)
+        .short(&["cm"]),
+    of("", "v1", "endpoints", "io.k8s.api.core.v1.Endpoints")
+        .with(&network_kinds::ENDPOINTS)
+        .short(&["ep"]),
+    of("", "v1", "events", "io.k8s.api.core.v1.Event")
+        .with(&policy_kinds::EVENT)
+        .short(&["ev"])
+        .selectable(&[
+            ("involvedObject.kind", "/involvedObject/kind"),
+            ("involvedObject.namespace", "/involvedObject/namespace"),
+            ("involvedObject.name", "/involvedObject/name"),
+            ("involvedObject.uid", "/involvedObject/uid"),
+            ("involvedObject.apiVersion", "/involvedObject/apiVersion"),
+            ("involvedObject.resourceVersion", "/involvedObject/resourceVersion"),
+            ("involvedObject.fieldPath", "/involvedObject/fieldPath"),
+            ("reason", "/reason"),
+            ("reportingComponent", "/reportingComponent"),
+            ("source", "/source/component"),
+            ("type", "/type"),
+        ]),
+    of("", "v1", "limitranges", "io.k8s.api.core.v1.LimitRange")
+        .with(&config_kinds::LIMIT_RANGE)
+        .short(&["limits"]),
+    of("", "v1", "namespaces", "io.k8s.api.core.v1.Namespace")
+        .names(NameRule::Label)
+        .with(&config_kinds::NAMESPACE)
         .cluster()
         .short(&["ns"])
         .verbs(&["create", "delete", "get", "list", "patch", "update", "watch"])
         .sub(&[Sub::Itself("finalize", &["update"]), STATUS])
         .selectable(&[("name", "/metadata/name"), ("status.phase", "/status/phase")]),
-    of("", "v1", "nodes", "io.k8s.api.core.v1.Node").with(&config_kinds::NODE)
+    of("", "v1", "nodes", "io.k8s.api.core.v1.Node")
+        .with(&config_kinds::NODE)
         .cluster()
         .short(&["no"])
         .sub(&[Sub::Other("proxy", "", "v1", "NodeProxyOptions", PROXY), STATUS])
         .selectable(&[("spec.unschedulable", "/spec/unschedulable")]),
-    of("", "v1", "persistentvolumeclaims", "io.k8s.api.core.v1.PersistentVolumeClaim").with(&config_kinds::CLAIM)
+    of("", "v1", "persistentvolumeclaims", "io.k8s.api.core.v1.PersistentVolumeClaim")
+        .with(&config_kinds::CLAIM)
         .short(&["pvc"])
         .sub(&[STATUS]),
-    of("", "v1", "persistentvolumes", "io.k8s.api.core.v1.PersistentVolume").with(&config_kinds::VOLUME)
+    of("", "v1", "persistentvolumes", "io.k8s.api.core.v1.PersistentVolume")
+        .with(&config_kinds::VOLUME)
         .cluster()
         .short(&["pv"])
         .sub(&[STATUS]),
-    of("", "v1", "pods", "io.k8s.api.core.v1.Pod").with(&pod::POD)
+    of("", "v1", "pods", "io.k8s.api.core.v1.Pod")
+        .with(&pod::POD)
         .short(&["po"])
         .in_all()
         .generation()
@@ -231,54 +246,70 @@ pub(super) const FACTS: &[Facts] = &[
             ("status.podIP", "/status/podIP"),
             ("status.nominatedNodeName", "/status/nominatedNodeName"),
         ]),
-    of("", "v1", "podtemplates", "io.k8s.api.core.v1.PodTemplate").generation().with(&pod::POD_TEMPLATE),
-    of("", "v1", "replicationcontrollers", "io.k8s.api.core.v1.ReplicationController").with(&workload::REPLICATION_CONTROLLER)
+    of("", "v1", "podtemplates", "io.k8s.api.core.v1.PodTemplate")
+        .generation()
+        .with(&pod::POD_TEMPLATE),
+    of("", "v1", "replicationcontrollers", "io.k8s.api.core.v1.ReplicationController")
+        .with(&workload::REPLICATION_CONTROLLER)
         .short(&["rc"])
         .in_all()
         .generation()
         .sub(&[Sub::Scale, STATUS])
         .selectable(&[("status.replicas", "/status/replicas")]),
-    of("", "v1", "resourcequotas", "io.k8s.api.core.v1.ResourceQuota").with(&config_kinds::RESOURCE_QUOTA)
+    of("", "v1", "resourcequotas", "io.k8s.api.core.v1.ResourceQuota")
+        .with(&config_kinds::RESOURCE_QUOTA)
         .short(&["quota"])
         .sub(&[STATUS]),
-    of("", "v1", "secrets", "io.k8s.api.core.v1.Secret").with(&config_kinds::SECRET).selectable(&[("type", "/type")]),
-    of("", "v1", "serviceaccounts", "io.k8s.api.core.v1.ServiceAccount").with(&config_kinds::SERVICE_ACCOUNT)
+    of("", "v1", "secrets", "io.k8s.api.core.v1.Secret")
+        .with(&config_kinds::SECRET)
+        .selectable(&[("type", "/type")]),
+    of("", "v1", "serviceaccounts", "io.k8s.api.core.v1.ServiceAccount")
+        .with(&config_kinds::SERVICE_ACCOUNT)
         .short(&["sa"])
         .sub(&[Sub::Other("token", "authentication.k8s.io", "v1", "TokenRequest", CREATE)]),
-    of("", "v1", "services", "io.k8s.api.core.v1.Service").names(NameRule::Label).with(&service::SERVICE)
+    of("", "v1", "services", "io.k8s.api.core.v1.Service")
+        .names(NameRule::Label)
+        .with(&service::SERVICE)
         .short(&["svc"])
         .in_all()
         .sub(&[Sub::Other("proxy", "", "v1", "ServiceProxyOptions", PROXY), STATUS])
         .selectable(&[("spec.clusterIP", "/spec/clusterIP"), ("spec.type", "/spec/type")]),
     // Workloads.
-    of("apps", "v1", "controllerrevisions", "io.k8s.api.apps.v1.ControllerRevision").with(&policy_kinds::REVISION),
-    of("apps", "v1", "daemonsets", "io.k8s.api.apps.v1.DaemonSet").with(&workload::DAEMON_SET)
+    of("apps", "v1", "controllerrevisions", "io.k8s.api.apps.v1.ControllerRevision")
+        .with(&policy_kinds::REVISION),
+    of("apps", "v1", "daemonsets", "io.k8s.api.apps.v1.DaemonSet")
+        .with(&workload::DAEMON_SET)
         .short(&["ds"])
         .in_all()
         .generation()
         .sub(&[STATUS]),
-    of("apps", "v1", "deployments", "io.k8s.api.apps.v1.Deployment").with(&workload::DEPLOYMENT)
+    of("apps", "v1", "deployments", "io.k8s.api.apps.v1.Deployment")
+        .with(&workload::DEPLOYMENT)
         .short(&["deploy"])
         .in_all()
         .generation()
         .sub(&[Sub::Scale, STATUS]),
-    of("apps", "v1", "replicasets", "io.k8s.api.apps.v1.ReplicaSet").with(&workload::REPLICA_SET)
+    of("apps", "v1", "replicasets", "io.k8s.api.apps.v1.ReplicaSet")
+        .with(&workload::REPLICA_SET)
         .short(&["rs"])
         .in_all()
         .generation()
         .sub(&[Sub::Scale, STATUS])
         .selectable(&[("status.replicas", "/status/replicas")]),
-    of("apps", "v1", "statefulsets", "io.k8s.api.apps.v1.StatefulSet").with(&workload::STATEFUL_SET)
+    of("apps", "v1", "statefulsets", "io.k8s.api.apps.v1.StatefulSet")
+        .with(&workload::STATEFUL_SET)
         .short(&["sts"])
         .in_all()
         .generation()
         .sub(&[Sub::Scale, STATUS]),
-    of("batch", "v1", "cronjobs", "io.k8s.api.batch.v1.CronJob").with(&job::CRON_JOB)
+    of("batch", "v1", "cronjobs", "io.k8s.api.batch.v1.CronJob")
+        .with(&job::CRON_JOB)
         .short(&["cj"])
         .in_all()
         .generation()
         .sub(&[STATUS]),
-    of("batch", "v1", "jobs", "io.k8s.api.batch.v1.Job").with(&job::JOB)
+    of("batch", "v1", "jobs", "io.k8s.api.batch.v1.Job")
+        .with(&job::JOB)
         .in_all()
         .generation()
         .sub(&[STATUS])
@@ -288,7 +319,9 @@ pub(super) const FACTS: &[Facts] = &[
         "v1",
         "horizontalpodautoscalers",
         "io.k8s.api.autoscaling.v1.HorizontalPodAutoscaler",
-    ).with(&policy_kinds::AUTOSCALER_V1).converts(&convert::AUTOSCALER_V1)
+    )
+    .with(&policy_kinds::AUTOSCALER_V1)
+    .converts(&convert::AUTOSCALER_V1)
     .short(&["hpa"])
     .in_all()
     .sub(&[STATUS])
@@ -298,36 +331,45 @@ pub(super) const FACTS: &[Facts] = &[
         "v2",
         "horizontalpodautoscalers",
         "io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler",
-    ).with(&policy_kinds::AUTOSCALER)
+    )
+    .with(&policy_kinds::AUTOSCALER)
     .short(&["hpa"])
     .in_all()
     .sub(&[STATUS]),
-    of("policy", "v1", "poddisruptionbudgets", "io.k8s.api.policy.v1.PodDisruptionBudget").needs_version().with(&policy_kinds::BUDGET)
+    of("policy", "v1", "poddisruptionbudgets", "io.k8s.api.policy.v1.PodDisruptionBudget")
+        .needs_version()
+        .with(&policy_kinds::BUDGET)
         .short(&["pdb"])
         .generation()
         .sub(&[STATUS]),
     // Network.
-    of("discovery.k8s.io", "v1", "endpointslices", "io.k8s.api.discovery.v1.EndpointSlice").with(&network_kinds::SLICE)
+    of("discovery.k8s.io", "v1", "endpointslices", "io.k8s.api.discovery.v1.EndpointSlice")
+        .with(&network_kinds::SLICE)
         .generation(),
     of("networking.k8s.io", "v1", "ingressclasses", "io.k8s.api.networking.v1.IngressClass")
         .cluster()
         .generation(),
-    of("networking.k8s.io", "v1", "ingresses", "io.k8s.api.networking.v1.Ingress").with(&network_kinds::INGRESS)
+    of("networking.k8s.io", "v1", "ingresses", "io.k8s.api.networking.v1.Ingress")
+        .with(&network_kinds::INGRESS)
         .short(&["ing"])
         .generation()
         .sub(&[STATUS]),
     of("networking.k8s.io", "v1", "ipaddresses", "io.k8s.api.networking.v1.IPAddress")
         .cluster()
         .short(&["ip"]),
-    of("networking.k8s.io", "v1", "networkpolicies", "io.k8s.api.networking.v1.NetworkPolicy").with(&network_kinds::NETWORK_POLICY)
+    of("networking.k8s.io", "v1", "networkpolicies", "io.k8s.api.networking.v1.NetworkPolicy")
+        .with(&network_kinds::NETWORK_POLICY)
         .short(&["netpol"])
         .generation(),
     of("networking.k8s.io", "v1", "servicecidrs", "io.k8s.api.networking.v1.ServiceCIDR")
         .cluster()
         .sub(&[STATUS]),
     // Coordination and events.
-    of("coordination.k8s.io", "v1", "leases", "io.k8s.api.coordination.v1.Lease").needs_version().with(&network_kinds::LEASE),
-    of("events.k8s.io", "v1", "events", "io.k8s.api.events.v1.Event").converts(&convert::EVENT)
+    of("coordination.k8s.io", "v1", "leases", "io.k8s.api.coordination.v1.Lease")
+        .needs_version()
+        .with(&network_kinds::LEASE),
+    of("events.k8s.io", "v1", "events", "io.k8s.api.events.v1.Event")
+        .converts(&convert::EVENT)
         .short(&["ev"])
         .stored("", "events", "v1")
         .selectable(&[
@@ -390,12 +432,20 @@ pub(super) const FACTS: &[Facts] = &[
         "v1",
         "clusterrolebindings",
         "io.k8s.api.rbac.v1.ClusterRoleBinding",
-    ).names(NameRule::PathSegment).with(&policy_kinds::BINDING)
+    )
+    .names(NameRule::PathSegment)
+    .with(&policy_kinds::BINDING)
     .cluster(),
-    of("rbac.authorization.k8s.io", "v1", "clusterroles", "io.k8s.api.rbac.v1.ClusterRole").names(NameRule::PathSegment).with(&policy_kinds::CLUSTER_ROLE)
+    of("rbac.authorization.k8s.io", "v1", "clusterroles", "io.k8s.api.rbac.v1.ClusterRole")
+        .names(NameRule::PathSegment)
+        .with(&policy_kinds::CLUSTER_ROLE)
         .cluster(),
-    of("rbac.authorization.k8s.io", "v1", "rolebindings", "io.k8s.api.rbac.v1.RoleBinding").names(NameRule::PathSegment).with(&policy_kinds::BINDING),
-    of("rbac.authorization.k8s.io", "v1", "roles", "io.k8s.api.rbac.v1.Role").names(NameRule::PathSegment).with(&policy_kinds::ROLE),
+    of("rbac.authorization.k8s.io", "v1", "rolebindings", "io.k8s.api.rbac.v1.RoleBinding")
+        .names(NameRule::PathSegment)
+        .with(&policy_kinds::BINDING),
+    of("rbac.authorization.k8s.io", "v1", "roles", "io.k8s.api.rbac.v1.Role")
+        .names(NameRule::PathSegment)
+        .with(&policy_kinds::ROLE),
     of(
         "certificates.k8s.io",
         "v1",
@@ -412,7 +462,8 @@ pub(super) const FACTS: &[Facts] = &[
         "v1",
         "customresourcedefinitions",
         "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
-    ).needs_version()
+    )
+    .needs_version()
     .cluster()
     .short(&["crd", "crds"])
     .categories(&["api-extensions"])
@@ -423,7 +474,8 @@ pub(super) const FACTS: &[Facts] = &[
         "v1",
         "apiservices",
         "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService",
-    ).needs_version()
+    )
+    .needs_version()
     .cluster()
     .categories(&["api-extensions"])
     .sub(&[STATUS]),
@@ -483,14 +535,17 @@ pub(super) const FACTS: &[Facts] = &[
     .categories(&["api-extensions"])
     .generation(),
     // Scheduling, nodes, storage: kept, and used by nobody here.
-    of("scheduling.k8s.io", "v1", "priorityclasses", "io.k8s.api.scheduling.v1.PriorityClass").generation().with(&policy_kinds::PRIORITY_CLASS)
+    of("scheduling.k8s.io", "v1", "priorityclasses", "io.k8s.api.scheduling.v1.PriorityClass")
+        .generation()
+        .with(&policy_kinds::PRIORITY_CLASS)
         .cluster()
         .short(&["pc"]),
     of("node.k8s.io", "v1", "runtimeclasses", "io.k8s.api.node.v1.RuntimeClass").cluster(),
     of("storage.k8s.io", "v1", "csidrivers", "io.k8s.api.storage.v1.CSIDriver").cluster(),
     of("storage.k8s.io", "v1", "csinodes", "io.k8s.api.storage.v1.CSINode").cluster(),
     of("storage.k8s.io", "v1", "csistoragecapacities", "io.k8s.api.storage.v1.CSIStorageCapacity"),
-    of("storage.k8s.io", "v1", "storageclasses", "io.k8s.api.storage.v1.StorageClass").with(&policy_kinds::STORAGE_CLASS)
+    of("storage.k8s.io", "v1", "storageclasses", "io.k8s.api.storage.v1.StorageClass")
+        .with(&policy_kinds::STORAGE_CLASS)
         .cluster()
         .short(&["sc"]),
     of("storage.k8s.io", "v1", "volumeattachments", "io.k8s.api.storage.v1.VolumeAttachment")

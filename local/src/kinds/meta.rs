@@ -33,7 +33,11 @@ pub fn validate(object: &Value, rule: NameRule, namespaced: bool) -> Vec<FieldEr
     if !generated.is_empty() {
         // What follows the prefix is always alphanumeric, so a trailing dash is fine.
         let prefix = generated.strip_suffix('-').map(|prefix| format!("{prefix}a"));
-        let prefix = if rule == NameRule::PathSegment { generated } else { prefix.as_deref().unwrap_or(generated) };
+        let prefix = if rule == NameRule::PathSegment {
+            generated
+        } else {
+            prefix.as_deref().unwrap_or(generated)
+        };
         for wrong in check(prefix) {
             errors.push(FieldError::invalid("metadata.generateName", &generated.into(), &wrong));
         }
@@ -66,16 +70,31 @@ pub fn validate(object: &Value, rule: NameRule, namespaced: bool) -> Vec<FieldEr
 pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let (metadata, before) = (&new["metadata"], &old["metadata"]);
     let mut errors = rest(metadata);
-    for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
         if has(before, field) && metadata.get(field) != before.get(field) {
             let value = metadata.get(field).cloned().unwrap_or(Value::Null);
-            errors.push(FieldError::invalid(format!("metadata.{field}"), &value, "field is immutable"));
+            errors.push(FieldError::invalid(
+                format!("metadata.{field}"),
+                &value,
+                "field is immutable",
+            ));
         }
     }
     if has(before, "deletionTimestamp") {
-        let known: Vec<&str> = list(before, "finalizers").iter().filter_map(Value::as_str).collect();
-        let added: Vec<&str> =
-            list(metadata, "finalizers").iter().filter_map(Value::as_str).filter(|f| !known.contains(f)).collect();
+        let known: Vec<&str> =
+            list(before, "finalizers").iter().filter_map(Value::as_str).collect();
+        let added: Vec<&str> = list(metadata, "finalizers")
+            .iter()
+            .filter_map(Value::as_str)
+            .filter(|f| !known.contains(f))
+            .collect();
         if !added.is_empty() {
             let quoted: Vec<String> = added.iter().map(|name| format!("{name:?}")).collect();
             errors.push(FieldError::forbidden(
@@ -136,15 +155,24 @@ fn owners(metadata: &Value) -> Vec<FieldError> {
         let version = text(owner, "apiVersion");
         let (group, version_part) = version.split_once('/').unwrap_or(("", version));
         if version_part.is_empty() || version_part.contains('/') {
-            errors.push(FieldError::invalid(format!("{path}.apiVersion"), &version.into(), "version must not be empty"));
+            errors.push(FieldError::invalid(
+                format!("{path}.apiVersion"),
+                &version.into(),
+                "version must not be empty",
+            ));
         }
         for field in ["kind", "name", "uid"] {
             if text(owner, field).is_empty() {
-                errors.push(FieldError::invalid(format!("{path}.{field}"), &"".into(), "must not be empty"));
+                errors.push(FieldError::invalid(
+                    format!("{path}.{field}"),
+                    &"".into(),
+                    "must not be empty",
+                ));
             }
         }
         if text(owner, "kind") == "Event" && matches!(version, "v1" | "events.k8s.io/v1") {
-            let detail = format!("{group}/{version_part}, Kind=Event is disallowed from being an owner");
+            let detail =
+                format!("{group}/{version_part}, Kind=Event is disallowed from being an owner");
             errors.push(FieldError::invalid_shown(path, &shown_owner(owner), &detail));
         }
         if owner["controller"] == true {
@@ -152,11 +180,16 @@ fn owners(metadata: &Value) -> Vec<FieldError> {
             match &controller {
                 None => controller = Some(this),
                 Some(first) => {
-                    let all: Vec<String> = list(metadata, "ownerReferences").iter().map(shown_owner).collect();
+                    let all: Vec<String> =
+                        list(metadata, "ownerReferences").iter().map(shown_owner).collect();
                     let detail = format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
                     );
-                    errors.push(FieldError::invalid_shown(path, &format!("[{}]", all.join(",")), &detail));
+                    errors.push(FieldError::invalid_shown(
+                        path,
+                        &format!("[{}]", all.join(",")),
+                        &detail,
+                    ));
                 }
             }
         }
@@ -167,8 +200,10 @@ fn owners(metadata: &Value) -> Vec<FieldError> {
 /// An owner reference with its fields in Go's order.
 fn shown_owner(owner: &Value) -> String {
     let fields = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
-    let shown: Vec<String> =
-        fields.iter().filter_map(|field| owner.get(field).map(|value| format!("\"{field}\":{value}"))).collect();
+    let shown: Vec<String> = fields
+        .iter()
+        .filter_map(|field| owner.get(field).map(|value| format!("\"{field}\":{value}")))
+        .collect();
     format!("{{{}}}", shown.join(","))
 }
 
@@ -179,8 +214,12 @@ fn finalizers(metadata: &Value) -> Vec<FieldError> {
     for name in &all {
         let wrong = names::qualified_name(name);
         if !wrong.is_empty() {
-            errors.extend(wrong.iter().map(|wrong| FieldError::invalid(path, &(*name).into(), wrong)));
-        } else if !name.contains('/') && !matches!(*name, "orphan" | "foregroundDeletion" | "kubernetes") {
+            errors.extend(
+                wrong.iter().map(|wrong| FieldError::invalid(path, &(*name).into(), wrong)),
+            );
+        } else if !name.contains('/')
+            && !matches!(*name, "orphan" | "foregroundDeletion" | "kubernetes")
+        {
             errors.push(FieldError::invalid(
                 path,
                 &(*name).into(),

@@ -31,7 +31,8 @@ fn too_many_bytes(max: usize) -> String {
 }
 
 fn is_label_form(text: &str) -> bool {
-    let edge = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let edge =
+        |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let bytes = text.as_bytes();
     edge(bytes.first())
         && edge(bytes.last())
@@ -131,14 +132,17 @@ pub fn qualified_name(text: &str) -> Vec<String> {
             if prefix.is_empty() {
                 wrong.push("prefix part must be non-empty".to_owned());
             } else {
-                wrong.extend(subdomain(prefix).into_iter().map(|text| format!("prefix part {text}")));
+                wrong.extend(
+                    subdomain(prefix).into_iter().map(|text| format!("prefix part {text}")),
+                );
             }
             name
         }
         _ => {
             return vec![
-                explained("a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character")
-                    + " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
+                explained(
+                    "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
+                ) + " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
             ];
         }
     };
@@ -175,8 +179,8 @@ pub fn config_key(text: &str) -> Vec<String> {
     if text.len() > 253 {
         wrong.push(too_long(253));
     }
-    let well_formed =
-        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    let well_formed = !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if !well_formed {
         wrong.push(form(
             "a valid config key must consist of alphanumeric characters, '-', '_' or '.'",
@@ -212,7 +216,9 @@ pub fn port_name(text: &str) -> Vec<String> {
         wrong.push(too_long(15));
     }
     if !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
-        wrong.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
+        wrong.push(
+            "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned(),
+        );
     }
     if !text.bytes().any(|b| b.is_ascii_lowercase()) {
         wrong.push("must contain at least one letter (a-z)".to_owned());
@@ -242,14 +248,22 @@ pub fn ip(text: &str) -> Vec<String> {
 /// A percentage such as `25%`.
 pub fn percent(text: &str) -> Vec<String> {
     match text.strip_suffix('%') {
-        Some(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => Vec::new(),
-        _ => vec![form("a valid percent string must be a numeric string followed by an ending '%'", "[0-9]+%", &["1%", "93%"])],
+        Some(digits) if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => {
+            Vec::new()
+        }
+        _ => vec![form(
+            "a valid percent string must be a numeric string followed by an ending '%'",
+            "[0-9]+%",
+            &["1%", "93%"],
+        )],
     }
 }
 
 /// The name of an HTTP header.
 pub fn header_name(text: &str) -> Vec<String> {
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
+    if !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    {
         return Vec::new();
     }
     vec![form(

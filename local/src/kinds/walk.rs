@@ -20,7 +20,10 @@ pub fn list<'a>(object: &'a Value, field: &str) -> &'a [Value] {
 }
 
 /// The entries of a map; none where there is no map.
-pub fn entries<'a>(object: &'a Value, field: &str) -> impl Iterator<Item = (&'a String, &'a Value)> {
+pub fn entries<'a>(
+    object: &'a Value,
+    field: &str,
+) -> impl Iterator<Item = (&'a String, &'a Value)> {
     object.get(field).and_then(Value::as_object).into_iter().flatten()
 }
 

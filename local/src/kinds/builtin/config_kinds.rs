@@ -28,7 +28,8 @@ pub(super) const SECRET: Strategy = Strategy {
         let data = |object: &Value| object["data"].clone();
         let certificate = data(new)["tls.crt"].as_str().and_then(|text| STANDARD.decode(text).ok());
         let changed = old.is_none_or(|old| data(old) != data(new));
-        let bad = certificate.is_some_and(|bytes| !bytes.windows(11).any(|window| window == b"-----BEGIN "));
+        let bad = certificate
+            .is_some_and(|bytes| !bytes.windows(11).any(|window| window == b"-----BEGIN "));
         if text(new, "type") == "kubernetes.io/tls" && changed && bad {
             return vec!["tls: failed to find any PEM data in certificate input".to_owned()];
         }
@@ -59,7 +60,8 @@ pub(super) const NAMESPACE: Strategy = Strategy {
         keep(child(new, "spec"), before, "finalizers");
     },
     validate_status: |new, _| {
-        let (phase, deleted) = (text(&new["status"], "phase"), has(&new["metadata"], "deletionTimestamp"));
+        let (phase, deleted) =
+            (text(&new["status"], "phase"), has(&new["metadata"], "deletionTimestamp"));
         let wrong = match (deleted, phase) {
             (false, "Active") | (true, "Terminating") => return Vec::new(),
             (false, _) => "may only be 'Active' if `deletionTimestamp` is empty",
@@ -84,9 +86,12 @@ pub(super) const LIMIT_RANGE: Strategy = Strategy {
                 continue;
             }
             // A maximum is the default limit, a default limit the default request, and so is a minimum.
-            for (from, to) in [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")] {
-                let found: Vec<(String, Value)> =
-                    entries(limit, from).map(|(name, value)| (name.clone(), value.clone())).collect();
+            for (from, to) in
+                [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")]
+            {
+                let found: Vec<(String, Value)> = entries(limit, from)
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect();
                 for (name, value) in found {
                     let map = child(limit, to);
                     if !has(map, &name) {
@@ -111,8 +116,9 @@ pub(super) const RESOURCE_QUOTA: Strategy = Strategy {
 pub(super) const NODE: Strategy = Strategy {
     default: |object| {
         let status = child(object, "status");
-        let capacity: Vec<(String, Value)> =
-            entries(status, "capacity").map(|(name, value)| (name.clone(), value.clone())).collect();
+        let capacity: Vec<(String, Value)> = entries(status, "capacity")
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
         if !capacity.is_empty() && !has(status, "allocatable") {
             let allocatable = child(status, "allocatable");
             for (name, value) in capacity {
@@ -125,7 +131,10 @@ pub(super) const NODE: Strategy = Strategy {
         let spec = child(object, "spec");
         let mut taints = list(spec, "taints").to_vec();
         let key = "node.kubernetes.io/not-ready";
-        if !taints.iter().any(|taint| text(taint, "key") == key && text(taint, "effect") == "NoSchedule") {
+        if !taints
+            .iter()
+            .any(|taint| text(taint, "key") == key && text(taint, "effect") == "NoSchedule")
+        {
             taints.push(json!({"key": key, "effect": "NoSchedule"}));
             spec["taints"] = taints.into();
         }
@@ -148,7 +157,10 @@ pub(super) const CLAIM: Strategy = Strategy {
         let spec = &object["spec"];
         let mut errors = Vec::new();
         if list(spec, "accessModes").is_empty() {
-            errors.push(FieldError::required("spec.accessModes", "at least 1 access mode is required"));
+            errors.push(FieldError::required(
+                "spec.accessModes",
+                "at least 1 access mode is required",
+            ));
         }
         for mode in list(spec, "accessModes") {
             let known = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -159,11 +171,13 @@ pub(super) const CLAIM: Strategy = Strategy {
         let storage = &spec["resources"]["requests"]["storage"];
         match storage.as_str().map(quantity::parse) {
             None => errors.push(FieldError::required("spec.resources[storage]", "")),
-            Some(Ok(amount)) if amount <= quantity::Amount::ZERO => errors.push(FieldError::invalid(
-                "spec.resources[storage]",
-                storage,
-                "must be greater than zero",
-            )),
+            Some(Ok(amount)) if amount <= quantity::Amount::ZERO => {
+                errors.push(FieldError::invalid(
+                    "spec.resources[storage]",
+                    storage,
+                    "must be greater than zero",
+                ))
+            }
             Some(_) => {}
         }
         errors
@@ -191,7 +205,11 @@ fn keys(object: &Value, field: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (key, _) in entries(object, field) {
         for wrong in names::config_key(key) {
-            errors.push(FieldError::invalid(format!("{field}[{key}]"), &key.as_str().into(), &wrong));
+            errors.push(FieldError::invalid(
+                format!("{field}[{key}]"),
+                &key.as_str().into(),
+                &wrong,
+            ));
         }
     }
     errors
@@ -209,8 +227,9 @@ fn validate_config_map(object: &Value) -> Vec<FieldError> {
         }
     }
     errors.extend(keys(object, "binaryData"));
-    let weight: usize = entries(object, "data").map(|(_, value)| value.as_str().map_or(0, str::len)).sum::<usize>()
-        + entries(object, "binaryData").map(|(_, value)| decoded_length(value)).sum::<usize>();
+    let weight: usize =
+        entries(object, "data").map(|(_, value)| value.as_str().map_or(0, str::len)).sum::<usize>()
+            + entries(object, "binaryData").map(|(_, value)| decoded_length(value)).sum::<usize>();
     if weight > DATA {
         errors.push(FieldError::too_long("", DATA));
     }
@@ -301,7 +320,9 @@ fn validate_secret(object: &Value) -> Vec<FieldError> {
 
 fn is_json(data: &Value, key: &str) -> Option<FieldError> {
     let path = format!("data[{key}]");
-    let Some(text) = data.get(key).and_then(Value::as_str) else { return Some(FieldError::required(path, "")) };
+    let Some(text) = data.get(key).and_then(Value::as_str) else {
+        return Some(FieldError::required(path, ""));
+    };
     let bytes = STANDARD.decode(text).unwrap_or_default();
     if serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes).is_ok() {
         return None;
@@ -309,7 +330,9 @@ fn is_json(data: &Value, key: &str) -> Option<FieldError> {
     let wrong = match bytes.iter().find(|b| !b.is_ascii_whitespace()) {
         None => "unexpected end of JSON input".to_owned(),
         Some(b'{') => "invalid character in JSON input".to_owned(),
-        Some(other) => format!("invalid character '{}' looking for beginning of value", char::from(*other)),
+        Some(other) => {
+            format!("invalid character '{}' looking for beginning of value", char::from(*other))
+        }
     };
     Some(FieldError::invalid(path, &"<secret contents redacted>".into(), &wrong))
 }

@@ -13,7 +13,8 @@ use crate::kinds::walk::{flag, has, int, list, text};
 /// Init containers, containers and ephemeral containers.
 pub(super) fn all(spec: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let volumes: Vec<&str> = list(spec, "volumes").iter().map(|volume| text(volume, "name")).collect();
+    let volumes: Vec<&str> =
+        list(spec, "volumes").iter().map(|volume| text(volume, "name")).collect();
     if list(spec, "containers").is_empty() {
         errors.push(FieldError::required(format!("{path}.containers"), ""));
     }
@@ -75,12 +76,23 @@ fn one(spec: &Value, container: &Value, path: &str, volumes: &[&str]) -> Vec<Fie
         "terminationMessagePolicy",
         &["File", "FallbackToLogsOnError"],
     );
-    spec_check::one_of(&mut errors, container, path, "imagePullPolicy", &["Always", "IfNotPresent", "Never"]);
+    spec_check::one_of(
+        &mut errors,
+        container,
+        path,
+        "imagePullPolicy",
+        &["Always", "IfNotPresent", "Never"],
+    );
     errors.extend(ports(spec, container, path));
     errors.extend(env(container, path));
     errors.extend(mounts(container, path, volumes));
-    errors.extend(resource_check::requirements(&container["resources"], &format!("{path}.resources")));
-    for (field, single) in [("livenessProbe", true), ("readinessProbe", false), ("startupProbe", true)] {
+    errors.extend(resource_check::requirements(
+        &container["resources"],
+        &format!("{path}.resources"),
+    ));
+    for (field, single) in
+        [("livenessProbe", true), ("readinessProbe", false), ("startupProbe", true)]
+    {
         if has(container, field) {
             errors.extend(probe(&container[field], &format!("{path}.{field}"), single));
         }
@@ -107,7 +119,9 @@ fn ports(spec: &Value, container: &Value, path: &str) -> Vec<FieldError> {
         if !name.is_empty() {
             let wrong = names::port_name(name);
             if !wrong.is_empty() {
-                let named = wrong.iter().map(|wrong| FieldError::invalid(format!("{path}.name"), &name.into(), wrong));
+                let named = wrong
+                    .iter()
+                    .map(|wrong| FieldError::invalid(format!("{path}.name"), &name.into(), wrong));
                 errors.extend(named);
             } else if seen.contains(&name) {
                 errors.push(FieldError::duplicate(format!("{path}.name"), &name.into()));
@@ -119,7 +133,11 @@ fn ports(spec: &Value, container: &Value, path: &str) -> Vec<FieldError> {
             errors.push(FieldError::required(format!("{path}.containerPort"), ""));
         } else {
             for wrong in names::port_number(number) {
-                errors.push(FieldError::invalid(format!("{path}.containerPort"), &number.into(), &wrong));
+                errors.push(FieldError::invalid(
+                    format!("{path}.containerPort"),
+                    &number.into(),
+                    &wrong,
+                ));
             }
         }
         let host = int(port, "hostPort").unwrap_or(0);
@@ -164,7 +182,8 @@ fn env(container: &Value, path: &str) -> Vec<FieldError> {
                 errors.push(FieldError::invalid(format!("{path}.prefix"), &prefix.into(), &wrong));
             }
         }
-        let given: Vec<&str> = ["configMapRef", "secretRef"].into_iter().filter(|kind| has(source, kind)).collect();
+        let given: Vec<&str> =
+            ["configMapRef", "secretRef"].into_iter().filter(|kind| has(source, kind)).collect();
         match given.as_slice() {
             [] => errors.push(FieldError::invalid(
                 path,
@@ -177,11 +196,19 @@ fn env(container: &Value, path: &str) -> Vec<FieldError> {
                     errors.push(FieldError::required(format!("{path}.{kind}.name"), ""));
                 } else {
                     for wrong in names::subdomain(name) {
-                        errors.push(FieldError::invalid(format!("{path}.{kind}.name"), &name.into(), &wrong));
+                        errors.push(FieldError::invalid(
+                            format!("{path}.{kind}.name"),
+                            &name.into(),
+                            &wrong,
+                        ));
                     }
                 }
             }
-            _ => errors.push(FieldError::invalid(path, &"".into(), "may not have more than one field specified at a time")),
+            _ => errors.push(FieldError::invalid(
+                path,
+                &"".into(),
+                "may not have more than one field specified at a time",
+            )),
         }
     }
     errors
@@ -210,7 +237,11 @@ fn value_from(variable: &Value, path: &str) -> Vec<FieldError> {
                     errors.push(FieldError::required(format!("{path}.key"), ""));
                 } else {
                     for wrong in names::config_key(key) {
-                        errors.push(FieldError::invalid(format!("{path}.key"), &key.into(), &wrong));
+                        errors.push(FieldError::invalid(
+                            format!("{path}.key"),
+                            &key.into(),
+                            &wrong,
+                        ));
                     }
                 }
             }
@@ -250,8 +281,13 @@ const ENV_FIELDS: &[&str] = &[
 ];
 
 /// The fields of a pod that a volume may name.
-pub(super) const VOLUME_FIELDS: &[&str] =
-    &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
+pub(super) const VOLUME_FIELDS: &[&str] = &[
+    "metadata.annotations",
+    "metadata.labels",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+];
 
 /// A reference to a field of the pod.
 pub(super) fn field_ref(source: &Value, path: &str, supported: &[&str]) -> Vec<FieldError> {
@@ -267,7 +303,10 @@ pub(super) fn field_ref(source: &Value, path: &str, supported: &[&str]) -> Vec<F
         return match map {
             "metadata.annotations" | "metadata.labels" => {
                 let wrong = names::qualified_name(&key.to_lowercase());
-                wrong.iter().map(|wrong| FieldError::invalid(subject.clone(), &key.into(), wrong)).collect()
+                wrong
+                    .iter()
+                    .map(|wrong| FieldError::invalid(subject.clone(), &key.into(), wrong))
+                    .collect()
             }
             _ => vec![FieldError::invalid(subject, &field.into(), "does not support subscript")],
         };
@@ -297,16 +336,28 @@ fn mounts(container: &Value, path: &str, volumes: &[&str]) -> Vec<FieldError> {
         if place.is_empty() {
             errors.push(FieldError::required(format!("{path}.mountPath"), ""));
         } else if seen.contains(&place) {
-            errors.push(FieldError::invalid(format!("{path}.mountPath"), &place.into(), "must be unique"));
+            errors.push(FieldError::invalid(
+                format!("{path}.mountPath"),
+                &place.into(),
+                "must be unique",
+            ));
         }
         seen.push(place);
         for field in ["subPath", "subPathExpr"] {
             let sub = text(mount, field);
             if sub.starts_with('/') {
-                errors.push(FieldError::invalid(format!("{path}.{field}"), &sub.into(), "must be a relative path"));
+                errors.push(FieldError::invalid(
+                    format!("{path}.{field}"),
+                    &sub.into(),
+                    "must be a relative path",
+                ));
             }
             if sub.split('/').any(|part| part == "..") {
-                errors.push(FieldError::invalid(format!("{path}.{field}"), &sub.into(), "must not contain '..'"));
+                errors.push(FieldError::invalid(
+                    format!("{path}.{field}"),
+                    &sub.into(),
+                    "must not contain '..'",
+                ));
             }
         }
         if !text(mount, "subPath").is_empty() && !text(mount, "subPathExpr").is_empty() {
@@ -322,7 +373,13 @@ fn mounts(container: &Value, path: &str, volumes: &[&str]) -> Vec<FieldError> {
 
 fn probe(probe: &Value, path: &str, single_success: bool) -> Vec<FieldError> {
     let mut errors = handlers(probe, path);
-    for field in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
+    for field in [
+        "initialDelaySeconds",
+        "timeoutSeconds",
+        "periodSeconds",
+        "successThreshold",
+        "failureThreshold",
+    ] {
         if let Some(number) = int(probe, field)
             && number < 0
         {
@@ -343,7 +400,11 @@ fn probe(probe: &Value, path: &str, single_success: bool) -> Vec<FieldError> {
         ));
     }
     if single_success && int(probe, "successThreshold").unwrap_or(1) != 1 {
-        errors.push(FieldError::invalid(format!("{path}.successThreshold"), &probe["successThreshold"], "must be 1"));
+        errors.push(FieldError::invalid(
+            format!("{path}.successThreshold"),
+            &probe["successThreshold"],
+            "must be 1",
+        ));
     }
     errors
 }
@@ -465,7 +526,9 @@ fn shown(context: &Value) -> String {
                 Value::Object(parts) => {
                     let parts: Vec<String> = parts
                         .iter()
-                        .map(|(key, value)| format!("\"{}{}\":{value}", key[..1].to_uppercase(), &key[1..]))
+                        .map(|(key, value)| {
+                            format!("\"{}{}\":{value}", key[..1].to_uppercase(), &key[1..])
+                        })
                         .collect();
                     format!("{{{}}}", parts.join(","))
                 }

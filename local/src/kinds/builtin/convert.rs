@@ -9,7 +9,8 @@ use super::Convert;
 use crate::kinds::walk::{child, has, remove, text};
 
 /// autoscaling/v1 of what is kept as autoscaling/v2.
-pub(super) const AUTOSCALER_V1: Convert = Convert { from_storage: autoscaler_to_v1, to_storage: autoscaler_to_v2 };
+pub(super) const AUTOSCALER_V1: Convert =
+    Convert { from_storage: autoscaler_to_v1, to_storage: autoscaler_to_v2 };
 
 /// events.k8s.io/v1 of what is kept as v1.
 pub(super) const EVENT: Convert = Convert { from_storage: event_to_new, to_storage: event_to_core };
@@ -31,7 +32,8 @@ fn autoscaler_to_v1(object: &mut Value) {
     let mut others = Vec::new();
     for metric in metrics {
         if is_cpu_use(metric) && !has(spec, "targetCPUUtilizationPercentage") {
-            spec["targetCPUUtilizationPercentage"] = metric["resource"]["target"]["averageUtilization"].clone();
+            spec["targetCPUUtilizationPercentage"] =
+                metric["resource"]["target"]["averageUtilization"].clone();
         } else {
             others.push(metric.clone());
         }
@@ -42,7 +44,8 @@ fn autoscaler_to_v1(object: &mut Value) {
         child(annotations, "annotations")[METRICS] = Value::Array(others).to_string().into();
     }
     if let Some(behavior) = behavior {
-        child(annotations, "annotations")["autoscaling.alpha.kubernetes.io/behavior"] = behavior.to_string().into();
+        child(annotations, "annotations")["autoscaling.alpha.kubernetes.io/behavior"] =
+            behavior.to_string().into();
     }
     let status = child(object, "status");
     let conditions = remove(status, "conditions");
@@ -50,7 +53,9 @@ fn autoscaler_to_v1(object: &mut Value) {
     if !has(status, "currentReplicas") {
         status["currentReplicas"] = 0.into();
     }
-    if let Some(conditions) = conditions.filter(|conditions| conditions.as_array().is_some_and(|list| !list.is_empty())) {
+    if let Some(conditions) =
+        conditions.filter(|conditions| conditions.as_array().is_some_and(|list| !list.is_empty()))
+    {
         child(child(object, "metadata"), "annotations")[CONDITIONS] = conditions.to_string().into();
     }
 }
@@ -65,7 +70,8 @@ fn autoscaler_to_v2(object: &mut Value) {
     let conditions = parsed(CONDITIONS);
     let behavior = parsed("autoscaling.alpha.kubernetes.io/behavior");
     let metadata = child(object, "metadata");
-    if metadata.get("annotations").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty) {
+    if metadata.get("annotations").and_then(Value::as_object).is_some_and(serde_json::Map::is_empty)
+    {
         remove(metadata, "annotations");
     }
     let spec = child(object, "spec");

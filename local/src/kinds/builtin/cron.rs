@@ -7,23 +7,35 @@
 pub(super) fn check(schedule: &str) -> Result<(), String> {
     if let Some(word) = schedule.strip_prefix('@') {
         return match word {
-            "yearly" | "annually" | "monthly" | "weekly" | "daily" | "midnight" | "hourly" => Ok(()),
+            "yearly" | "annually" | "monthly" | "weekly" | "daily" | "midnight" | "hourly" => {
+                Ok(())
+            }
             _ => match word.strip_prefix("every ") {
                 Some(span) if go_duration(span) => Ok(()),
-                Some(span) => Err(format!("failed to parse duration @{word}: time: invalid duration \"{span}\"")),
+                Some(span) => Err(format!(
+                    "failed to parse duration @{word}: time: invalid duration \"{span}\""
+                )),
                 None => Err(format!("unrecognized descriptor: {schedule}")),
             },
         };
     }
     let fields: Vec<&str> = schedule.split_whitespace().collect();
     if fields.len() != 5 {
-        return Err(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
+        return Err(format!(
+            "expected exactly 5 fields, found {}: [{}]",
+            fields.len(),
+            fields.join(" ")
+        ));
     }
     let bounds: [(u32, u32, &[&str]); 5] = [
         (0, 59, &[]),
         (0, 23, &[]),
         (1, 31, &[]),
-        (1, 12, &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]),
+        (
+            1,
+            12,
+            &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+        ),
         (0, 6, &["sun", "mon", "tue", "wed", "thu", "fri", "sat"]),
     ];
     for (field, (least, most, names)) in fields.iter().zip(bounds) {
@@ -87,7 +99,9 @@ fn plain(text: &str) -> Result<u32, String> {
     {
         return Err(format!("negative number ({text}) not allowed: {text}"));
     }
-    text.parse().map_err(|_| format!("failed to parse int from {text}: strconv.Atoi: parsing \"{text}\": invalid syntax"))
+    text.parse().map_err(|_| {
+        format!("failed to parse int from {text}: strconv.Atoi: parsing \"{text}\": invalid syntax")
+    })
 }
 
 /// Whether Go would take the text as a duration.
@@ -103,7 +117,9 @@ pub(super) fn go_duration(text: &str) -> bool {
         }
         rest = &rest[digits..];
         let units = ["ns", "us", "µs", "ms", "s", "m", "h"];
-        let Some(unit) = units.into_iter().find(|unit| rest.starts_with(unit) && (*unit != "m" || !rest.starts_with("ms")))
+        let Some(unit) = units
+            .into_iter()
+            .find(|unit| rest.starts_with(unit) && (*unit != "m" || !rest.starts_with("ms")))
         else {
             return false;
         };
@@ -115,18 +131,66 @@ pub(super) fn go_duration(text: &str) -> bool {
 /// Whether the text names a time zone, as far as its form tells: an area of the tz database and a place in it.
 pub(super) fn is_zone(zone: &str) -> bool {
     const AREAS: &[&str] = &[
-        "Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Brazil", "Canada", "Chile", "Etc",
-        "Europe", "Indian", "Mexico", "Pacific", "US",
+        "Africa",
+        "America",
+        "Antarctica",
+        "Arctic",
+        "Asia",
+        "Atlantic",
+        "Australia",
+        "Brazil",
+        "Canada",
+        "Chile",
+        "Etc",
+        "Europe",
+        "Indian",
+        "Mexico",
+        "Pacific",
+        "US",
     ];
     const ALONE: &[&str] = &[
-        "CET", "CST6CDT", "Cuba", "EET", "EST", "EST5EDT", "Egypt", "Eire", "GB", "GMT", "HST", "Hongkong", "Iceland",
-        "Iran", "Israel", "Jamaica", "Japan", "Libya", "MET", "MST", "MST7MDT", "NZ", "PRC", "PST8PDT", "Poland",
-        "Portugal", "ROC", "ROK", "Singapore", "Turkey", "UCT", "UTC", "Universal", "WET", "Zulu",
+        "CET",
+        "CST6CDT",
+        "Cuba",
+        "EET",
+        "EST",
+        "EST5EDT",
+        "Egypt",
+        "Eire",
+        "GB",
+        "GMT",
+        "HST",
+        "Hongkong",
+        "Iceland",
+        "Iran",
+        "Israel",
+        "Jamaica",
+        "Japan",
+        "Libya",
+        "MET",
+        "MST",
+        "MST7MDT",
+        "NZ",
+        "PRC",
+        "PST8PDT",
+        "Poland",
+        "Portugal",
+        "ROC",
+        "ROK",
+        "Singapore",
+        "Turkey",
+        "UCT",
+        "UTC",
+        "Universal",
+        "WET",
+        "Zulu",
     ];
     match zone.split_once('/') {
         None => ALONE.contains(&zone),
         Some((area, place)) => {
-            let formed = place.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+' | b'/'));
+            let formed = place
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+' | b'/'));
             AREAS.contains(&area) && !place.is_empty() && formed
         }
     }

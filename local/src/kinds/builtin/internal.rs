@@ -284,7 +284,9 @@ fn unified(old: &str, new: &str) -> String {
             edits.push((' ', i, j));
             i += 1;
             j += 1;
-        } else if i < a.len() && (j == b.len() || common[(i + 1) * width + j] >= common[i * width + j + 1]) {
+        } else if i < a.len()
+            && (j == b.len() || common[(i + 1) * width + j] >= common[i * width + j + 1])
+        {
             edits.push(('-', i, j));
             i += 1;
         } else {
@@ -294,7 +296,9 @@ fn unified(old: &str, new: &str) -> String {
     }
     let mut text = String::new();
     let mut at = 0;
-    while let Some(first) = edits[at..].iter().position(|edit| edit.0 != ' ').map(|found| at + found) {
+    while let Some(first) =
+        edits[at..].iter().position(|edit| edit.0 != ' ').map(|found| at + found)
+    {
         let from = first.saturating_sub(3).max(at);
         let mut to = first;
         let mut same = 0_usize;
@@ -305,7 +309,10 @@ fn unified(old: &str, new: &str) -> String {
         }
         to -= same.saturating_sub(3);
         let hunk = &edits[from..to];
-        let (olds, news) = (hunk.iter().filter(|e| e.0 != '+').count(), hunk.iter().filter(|e| e.0 != '-').count());
+        let (olds, news) = (
+            hunk.iter().filter(|e| e.0 != '+').count(),
+            hunk.iter().filter(|e| e.0 != '-').count(),
+        );
         text += &format!("@@ -{},{olds} +{},{news} @@\n", hunk[0].1 + 1, hunk[0].2 + 1);
         for (mark, i, j) in hunk {
             text += &format!("{mark}{}\n", if *mark == '+' { b[*j] } else { a[*i] });

@@ -26,8 +26,12 @@ pub(super) const JOB: Strategy = Strategy {
     ..PLAIN
 };
 
-pub(super) const CRON_JOB: Strategy =
-    Strategy { default: default_cron_job, validate: validate_cron_job, validate_update: |new, _| validate_cron_job(new), ..PLAIN };
+pub(super) const CRON_JOB: Strategy = Strategy {
+    default: default_cron_job,
+    validate: validate_cron_job,
+    validate_update: |new, _| validate_cron_job(new),
+    ..PLAIN
+};
 
 fn default_job(object: &mut Value) {
     let spec = child(object, "spec");
@@ -51,7 +55,8 @@ fn default_spec(spec: &mut Value, whole: bool) {
         fill(spec, "backoffLimit", if per_index { i64::from(i32::MAX) } else { 6 });
         fill(spec, "completionMode", "NonIndexed");
         fill(spec, "suspend", false);
-        let replacement = if has(spec, "podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
+        let replacement =
+            if has(spec, "podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
         fill(spec, "podReplacementPolicy", replacement);
     }
     pod::default_template(child(spec, "template"));
@@ -79,15 +84,23 @@ fn prepare_job(object: &mut Value) {
     // A job without labels of its own has those of its template.
     let own = child(child(object, "metadata"), "labels");
     for (key, value) in labels.as_object().into_iter().flatten() {
-        if own.get(key).is_none() && (key.ends_with("controller-uid") || key.ends_with("job-name")) {
+        if own.get(key).is_none() && (key.ends_with("controller-uid") || key.ends_with("job-name"))
+        {
             own[key] = value.clone();
         }
     }
-    child(object, "spec")["selector"] = json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}});
+    child(object, "spec")["selector"] =
+        json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}});
 }
 
 fn validate_spec(spec: &Value, path: &str) -> Vec<FieldError> {
-    let fields = ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"];
+    let fields = [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+    ];
     let mut errors = counts(spec, path, &fields);
     if let Some(mode) = spec.get("completionMode").and_then(Value::as_str) {
         if !["NonIndexed", "Indexed"].contains(&mode) {
@@ -145,7 +158,16 @@ fn update_job(new: &Value, old: &Value) -> Vec<FieldError> {
     let (spec, before) = (&new["spec"], &old["spec"]);
     let mut errors = validate_spec(spec, "spec");
     errors.extend(selected(spec));
-    for field in ["completions", "selector", "template", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
+    for field in [
+        "completions",
+        "selector",
+        "template",
+        "completionMode",
+        "podFailurePolicy",
+        "backoffLimitPerIndex",
+        "managedBy",
+        "successPolicy",
+    ] {
         if spec.get(field) == before.get(field) {
             continue;
         }
@@ -184,7 +206,11 @@ fn validate_cron_job(object: &Value) -> Vec<FieldError> {
     // The names of its jobs are longer than its own.
     let name = text(&object["metadata"], "name");
     if name.len() > 52 {
-        errors.push(FieldError::invalid("metadata.name", &name.into(), "must be no more than 52 characters"));
+        errors.push(FieldError::invalid(
+            "metadata.name",
+            &name.into(),
+            "must be no more than 52 characters",
+        ));
     }
     errors.extend(validate_spec(&spec["jobTemplate"]["spec"], "spec.jobTemplate.spec"));
     let schedule = text(spec, "schedule");
@@ -201,9 +227,17 @@ fn validate_cron_job(object: &Value) -> Vec<FieldError> {
     }
     if let Some(zone) = spec.get("timeZone").and_then(Value::as_str) {
         if zone.is_empty() {
-            errors.push(FieldError::invalid("spec.timeZone", &zone.into(), "timeZone must be nil or non-empty string"));
+            errors.push(FieldError::invalid(
+                "spec.timeZone",
+                &zone.into(),
+                "timeZone must be nil or non-empty string",
+            ));
         } else if !cron::is_zone(zone) {
-            errors.push(FieldError::invalid("spec.timeZone", &zone.into(), &format!("unknown time zone {zone}")));
+            errors.push(FieldError::invalid(
+                "spec.timeZone",
+                &zone.into(),
+                &format!("unknown time zone {zone}"),
+            ));
         }
     }
     errors.extend(counts(spec, "spec", &["startingDeadlineSeconds"]));

@@ -23,7 +23,12 @@ pub(super) const ENDPOINTS: Strategy = Strategy {
     },
     validate: validate_endpoints,
     validate_update: |new, _| validate_endpoints(new),
-    warnings: |_, _| vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()],
+    warnings: |_, _| {
+        vec![
+            "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+                .to_owned(),
+        ]
+    },
     ..PLAIN
 };
 
@@ -73,7 +78,8 @@ pub(super) const NETWORK_POLICY: Strategy = Strategy {
         }
         if list(spec, "policyTypes").is_empty() {
             let egress = !list(spec, "egress").is_empty();
-            spec["policyTypes"] = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+            spec["policyTypes"] =
+                if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
         }
     },
     ..PLAIN
@@ -87,7 +93,10 @@ fn validate_endpoints(object: &Value) -> Vec<FieldError> {
     for (index, subset) in list(object, "subsets").iter().enumerate() {
         let path = format!("subsets[{index}]");
         if list(subset, "addresses").is_empty() && list(subset, "notReadyAddresses").is_empty() {
-            errors.push(FieldError::required(path.clone(), "must specify `addresses` or `notReadyAddresses`"));
+            errors.push(FieldError::required(
+                path.clone(),
+                "must specify `addresses` or `notReadyAddresses`",
+            ));
         }
         for field in ["addresses", "notReadyAddresses"] {
             for (index, address) in list(subset, field).iter().enumerate() {
@@ -97,7 +106,9 @@ fn validate_endpoints(object: &Value) -> Vec<FieldError> {
                 if wrong.is_empty() {
                     errors.extend(special(ip, &path));
                 }
-                errors.extend(wrong.iter().map(|wrong| FieldError::invalid(path.clone(), &ip.into(), wrong)));
+                errors.extend(
+                    wrong.iter().map(|wrong| FieldError::invalid(path.clone(), &ip.into(), wrong)),
+                );
             }
         }
         let several = list(subset, "ports").len() > 1;
@@ -126,7 +137,8 @@ fn validate_endpoints(object: &Value) -> Vec<FieldError> {
 fn protocol(port: &Value, path: &str) -> Option<FieldError> {
     let protocol = text(port, "protocol");
     let known = ["SCTP", "TCP", "UDP"];
-    (!known.contains(&protocol)).then(|| FieldError::not_supported(format!("{path}.protocol"), &protocol.into(), &known))
+    (!known.contains(&protocol))
+        .then(|| FieldError::not_supported(format!("{path}.protocol"), &protocol.into(), &known))
 }
 
 /// Addresses that are no place in a network.
@@ -182,11 +194,19 @@ fn validate_slice(object: &Value) -> Vec<FieldError> {
             let one = format!("{path}[{index}]");
             match kind {
                 "IPv4" if text.parse::<std::net::Ipv4Addr>().is_err() => {
-                    errors.push(FieldError::invalid(path.clone(), address, "must be an IPv4 address"));
+                    errors.push(FieldError::invalid(
+                        path.clone(),
+                        address,
+                        "must be an IPv4 address",
+                    ));
                     errors.extend(special(text, &one));
                 }
                 "IPv6" if text.parse::<std::net::Ipv6Addr>().is_err() => {
-                    errors.push(FieldError::invalid(path.clone(), address, "must be an IPv6 address"));
+                    errors.push(FieldError::invalid(
+                        path.clone(),
+                        address,
+                        "must be an IPv6 address",
+                    ));
                     errors.extend(special(text, &one));
                 }
                 "IPv4" | "IPv6" => errors.extend(special(text, &one)),
@@ -246,8 +266,16 @@ fn validate_ingress(object: &Value) -> Vec<FieldError> {
                     "must be a DNS name, not an IP address",
                 ));
             } else {
-                let wrong = if host.contains('*') { names::wildcard_subdomain(host) } else { names::subdomain(host) };
-                errors.extend(wrong.iter().map(|wrong| FieldError::invalid(format!("{path}.host"), &host.into(), wrong)));
+                let wrong = if host.contains('*') {
+                    names::wildcard_subdomain(host)
+                } else {
+                    names::subdomain(host)
+                };
+                errors.extend(
+                    wrong.iter().map(|wrong| {
+                        FieldError::invalid(format!("{path}.host"), &host.into(), wrong)
+                    }),
+                );
             }
         }
         if has(rule, "http") && list(&rule["http"], "paths").is_empty() {
@@ -259,15 +287,24 @@ fn validate_ingress(object: &Value) -> Vec<FieldError> {
             let place = text(http, "path");
             match http.get("pathType").and_then(Value::as_str) {
                 None | Some("") => {
-                    errors.push(FieldError::required(format!("{path}.pathType"), "pathType must be specified"));
+                    errors.push(FieldError::required(
+                        format!("{path}.pathType"),
+                        "pathType must be specified",
+                    ));
                 }
-                Some("Exact" | "Prefix") if !place.starts_with('/') => errors.push(FieldError::invalid(
-                    format!("{path}.path"),
-                    &place.into(),
-                    "must be an absolute path",
-                )),
+                Some("Exact" | "Prefix") if !place.starts_with('/') => {
+                    errors.push(FieldError::invalid(
+                        format!("{path}.path"),
+                        &place.into(),
+                        "must be an absolute path",
+                    ))
+                }
                 Some(kind) if !kinds.contains(&kind) => {
-                    errors.push(FieldError::not_supported(format!("{path}.pathType"), &kind.into(), &kinds));
+                    errors.push(FieldError::not_supported(
+                        format!("{path}.pathType"),
+                        &kind.into(),
+                        &kinds,
+                    ));
                 }
                 Some(_) => {}
             }
@@ -283,7 +320,11 @@ fn backend(backend: &Value, path: &str) -> Vec<FieldError> {
         if has(backend, "resource") {
             return Vec::new();
         }
-        return vec![FieldError::invalid(path, &"".into(), "resource or service backend is required")];
+        return vec![FieldError::invalid(
+            path,
+            &"".into(),
+            "resource or service backend is required",
+        )];
     }
     let mut errors = Vec::new();
     let name = text(service, "name");
@@ -300,15 +341,27 @@ fn backend(backend: &Value, path: &str) -> Vec<FieldError> {
         (true, 0) => errors.push(FieldError::required(path, "port name or number is required")),
         (false, 0) => {
             for wrong in names::port_name(named) {
-                errors.push(FieldError::invalid(format!("{path}.service.port.name"), &named.into(), &wrong));
+                errors.push(FieldError::invalid(
+                    format!("{path}.service.port.name"),
+                    &named.into(),
+                    &wrong,
+                ));
             }
         }
         (true, number) => {
             for wrong in names::port_number(number) {
-                errors.push(FieldError::invalid(format!("{path}.service.port.number"), &number.into(), &wrong));
+                errors.push(FieldError::invalid(
+                    format!("{path}.service.port.number"),
+                    &number.into(),
+                    &wrong,
+                ));
             }
         }
-        (false, _) => errors.push(FieldError::invalid(path, &"".into(), "cannot set both port name & port number")),
+        (false, _) => errors.push(FieldError::invalid(
+            path,
+            &"".into(),
+            "cannot set both port name & port number",
+        )),
     }
     errors
 }

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::strategy::{PLAIN, Strategy};
 use super::{pod_update, pod_warnings, spec_check};
 use crate::kinds::problem::FieldError;
-use crate::kinds::walk::{child, child_if, each, entries, fill, flag, has, int, keep, list, remove, text};
+use crate::kinds::walk::{
+    child, child_if, each, entries, fill, flag, has, int, keep, list, remove, text,
+};
 use crate::schema::quantity;
 
 pub(super) const POD: Strategy = Strategy {
@@ -56,8 +58,9 @@ fn default_pod(pod: &mut Value) {
 
 /// What is limited but not requested is requested as much as it is limited.
 fn limits_to_requests(container: &mut Value) {
-    let limits: Vec<(String, Value)> =
-        entries(&container["resources"], "limits").map(|(name, value)| (name.clone(), value.clone())).collect();
+    let limits: Vec<(String, Value)> = entries(&container["resources"], "limits")
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     if limits.is_empty() {
         return;
     }
@@ -71,7 +74,9 @@ fn limits_to_requests(container: &mut Value) {
 
 fn host_ports(container: &mut Value) {
     for port in each(container, "ports") {
-        if int(port, "hostPort").unwrap_or(0) == 0 && let Some(number) = port.get("containerPort").cloned() {
+        if int(port, "hostPort").unwrap_or(0) == 0
+            && let Some(number) = port.get("containerPort").cloned()
+        {
             port["hostPort"] = number;
         }
     }
@@ -84,7 +89,9 @@ fn default_spec(spec: &mut Value) {
     fill(spec, "schedulerName", "default-scheduler");
     child(spec, "securityContext");
     // Two names of one field: the old one follows the new one.
-    let account = [text(spec, "serviceAccountName"), text(spec, "serviceAccount")].into_iter().find(|name| !name.is_empty());
+    let account = [text(spec, "serviceAccountName"), text(spec, "serviceAccount")]
+        .into_iter()
+        .find(|name| !name.is_empty());
     if let Some(account) = account.map(str::to_owned) {
         spec["serviceAccountName"] = account.clone().into();
         spec["serviceAccount"] = account.into();
@@ -124,9 +131,12 @@ fn default_container(container: &mut Value) {
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(probe) = child_if(container, probe) {
-            for (field, value) in
-                [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
-            {
+            for (field, value) in [
+                ("timeoutSeconds", 1),
+                ("periodSeconds", 10),
+                ("successThreshold", 1),
+                ("failureThreshold", 3),
+            ] {
                 if int(probe, field).unwrap_or(0) == 0 {
                     probe[field] = value.into();
                 }
@@ -162,7 +172,9 @@ fn default_field_ref(from: &mut Value) {
 }
 
 fn default_volume(volume: &mut Value) {
-    if volume.as_object().is_some_and(|fields| !fields.iter().any(|(name, value)| name != "name" && !value.is_null())) {
+    if volume.as_object().is_some_and(|fields| {
+        !fields.iter().any(|(name, value)| name != "name" && !value.is_null())
+    }) {
         volume["emptyDir"] = json!({});
     }
     for source in ["secret", "configMap", "projected", "downwardAPI"] {
@@ -268,7 +280,8 @@ fn tolerate_broken_nodes(spec: &mut Value) {
         .into_iter()
         .filter(|key| {
             !list(spec, "tolerations").iter().any(|toleration| {
-                let same_key = text(toleration, "key") == *key || text(toleration, "key").is_empty();
+                let same_key =
+                    text(toleration, "key") == *key || text(toleration, "key").is_empty();
                 same_key && matches!(text(toleration, "effect"), "" | "NoExecute")
             })
         })
@@ -297,7 +310,8 @@ pub(super) fn qos_class(spec: &Value) -> &'static str {
             let resources = &container["resources"];
             for name in ["cpu", "memory"] {
                 let amount = |kind: &str| {
-                    let given = resources[kind][name].as_str().and_then(|text| quantity::parse(text).ok());
+                    let given =
+                        resources[kind][name].as_str().and_then(|text| quantity::parse(text).ok());
                     given.filter(|amount| *amount > quantity::Amount::ZERO)
                 };
                 let (limit, request) = (amount("limits"), amount("requests"));

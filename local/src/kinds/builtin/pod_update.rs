@@ -68,12 +68,21 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<FieldError> {
     if int(before, grace).is_some_and(|seconds| seconds < 0) && int(&munged, grace) == Some(1) {
         keep(&mut munged, before, grace);
     }
-    let gates = |spec: &Value| list(spec, "schedulingGates").iter().map(|gate| text(gate, "name").to_owned()).collect::<Vec<_>>();
-    let added: Vec<String> = gates(spec).into_iter().filter(|gate| !gates(before).contains(gate)).collect();
+    let gates = |spec: &Value| {
+        list(spec, "schedulingGates")
+            .iter()
+            .map(|gate| text(gate, "name").to_owned())
+            .collect::<Vec<_>>()
+    };
+    let added: Vec<String> =
+        gates(spec).into_iter().filter(|gate| !gates(before).contains(gate)).collect();
     if !added.is_empty() {
         errors.push(FieldError::forbidden(
             "spec.schedulingGates",
-            &format!("only deletion is allowed, but found new scheduling gates '{}'", added.join(", ")),
+            &format!(
+                "only deletion is allowed, but found new scheduling gates '{}'",
+                added.join(", ")
+            ),
         ));
     }
     if munged != *before {

@@ -51,7 +51,8 @@ fn of_spec(spec: &Value, path: &str) -> Vec<String> {
     }
     for (index, secret) in list(spec, "imagePullSecrets").iter().enumerate() {
         if text(secret, "name").is_empty() {
-            warnings.push(format!("{path}.imagePullSecrets[{index}].name: invalid empty name \"\""));
+            warnings
+                .push(format!("{path}.imagePullSecrets[{index}].name: invalid empty name \"\""));
         }
     }
     warnings

@@ -22,7 +22,9 @@ pub(super) const AUTOSCALER: Strategy = Strategy {
             }]);
         }
     },
-    prepare_create: |object| object["status"] = json!({"desiredReplicas": 0, "currentMetrics": null}),
+    prepare_create: |object| {
+        object["status"] = json!({"desiredReplicas": 0, "currentMetrics": null})
+    },
     validate: validate_autoscaler,
     validate_update: |new, _| validate_autoscaler(new),
     ..PLAIN
@@ -43,16 +45,18 @@ pub(super) const AUTOSCALER_V1: Strategy = Strategy {
 
 pub(super) const BUDGET: Strategy = Strategy {
     prepare_create: |object| {
-        object["status"] =
-            json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
+        object["status"] = json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
     },
     validate: validate_budget,
     validate_update: |new, _| validate_budget(new),
     ..PLAIN
 };
 
-pub(super) const ROLE: Strategy =
-    Strategy { validate: validate_namespaced_role, validate_update: |new, _| validate_namespaced_role(new), ..PLAIN };
+pub(super) const ROLE: Strategy = Strategy {
+    validate: validate_namespaced_role,
+    validate_update: |new, _| validate_namespaced_role(new),
+    ..PLAIN
+};
 
 pub(super) const CLUSTER_ROLE: Strategy =
     Strategy { validate: validate_role, validate_update: |new, _| validate_role(new), ..PLAIN };
@@ -126,7 +130,8 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 fn validate_autoscaler(object: &Value) -> Vec<FieldError> {
     let spec = &object["spec"];
     let mut errors = Vec::new();
-    let (least, most) = (int(spec, "minReplicas").unwrap_or(1), int(spec, "maxReplicas").unwrap_or(0));
+    let (least, most) =
+        (int(spec, "minReplicas").unwrap_or(1), int(spec, "maxReplicas").unwrap_or(0));
     if least < 1 {
         errors.push(FieldError::invalid(
             "spec.minReplicas",
@@ -135,7 +140,11 @@ fn validate_autoscaler(object: &Value) -> Vec<FieldError> {
         ));
     }
     if most < 1 {
-        errors.push(FieldError::invalid("spec.maxReplicas", &most.into(), "must be greater than 0"));
+        errors.push(FieldError::invalid(
+            "spec.maxReplicas",
+            &most.into(),
+            "must be greater than 0",
+        ));
     }
     if most < least {
         errors.push(FieldError::invalid(
@@ -151,7 +160,11 @@ fn validate_autoscaler(object: &Value) -> Vec<FieldError> {
             errors.push(FieldError::required(format!("spec.scaleTargetRef.{field}"), ""));
         } else {
             for wrong in names::path_segment(value) {
-                errors.push(FieldError::invalid(format!("spec.scaleTargetRef.{field}"), &value.into(), &wrong));
+                errors.push(FieldError::invalid(
+                    format!("spec.scaleTargetRef.{field}"),
+                    &value.into(),
+                    &wrong,
+                ));
             }
         }
     }
@@ -164,7 +177,11 @@ fn validate_autoscaler(object: &Value) -> Vec<FieldError> {
                 "must specify a metric source type",
             ));
         } else if !known.contains(&kind) {
-            errors.push(FieldError::not_supported(format!("spec.metrics[{index}].type"), &kind.into(), &known));
+            errors.push(FieldError::not_supported(
+                format!("spec.metrics[{index}].type"),
+                &kind.into(),
+                &known,
+            ));
         }
     }
     errors
@@ -200,7 +217,10 @@ fn rules(object: &Value, namespaced: bool) -> Vec<FieldError> {
     for (index, rule) in list(object, "rules").iter().enumerate() {
         let path = format!("rules[{index}]");
         if list(rule, "verbs").is_empty() {
-            errors.push(FieldError::required(format!("{path}.verbs"), "verbs must contain at least one value"));
+            errors.push(FieldError::required(
+                format!("{path}.verbs"),
+                "verbs must contain at least one value",
+            ));
         }
         if !list(rule, "nonResourceURLs").is_empty() {
             if namespaced {
@@ -241,8 +261,11 @@ fn validate_binding(object: &Value) -> Vec<FieldError> {
     if text(role, "apiGroup") != RBAC {
         errors.push(FieldError::not_supported("roleRef.apiGroup", &role["apiGroup"], &[RBAC]));
     }
-    let kinds: &[&str] =
-        if has(&object["metadata"], "namespace") { &["ClusterRole", "Role"] } else { &["ClusterRole"] };
+    let kinds: &[&str] = if has(&object["metadata"], "namespace") {
+        &["ClusterRole", "Role"]
+    } else {
+        &["ClusterRole"]
+    };
     if !kinds.contains(&text(role, "kind")) {
         errors.push(FieldError::not_supported("roleRef.kind", &text(role, "kind").into(), kinds));
     }
@@ -260,11 +283,19 @@ fn validate_binding(object: &Value) -> Vec<FieldError> {
             "ServiceAccount" => {
                 if !name.is_empty() {
                     for wrong in names::subdomain(name) {
-                        errors.push(FieldError::invalid(format!("{path}.name"), &name.into(), &wrong));
+                        errors.push(FieldError::invalid(
+                            format!("{path}.name"),
+                            &name.into(),
+                            &wrong,
+                        ));
                     }
                 }
                 if !group.is_empty() {
-                    errors.push(FieldError::not_supported(format!("{path}.apiGroup"), &group.into(), &[""]));
+                    errors.push(FieldError::not_supported(
+                        format!("{path}.apiGroup"),
+                        &group.into(),
+                        &[""],
+                    ));
                 }
                 if text(subject, "namespace").is_empty() {
                     errors.push(FieldError::required(format!("{path}.namespace"), ""));
@@ -272,7 +303,11 @@ fn validate_binding(object: &Value) -> Vec<FieldError> {
             }
             "User" | "Group" => {
                 if group != RBAC {
-                    errors.push(FieldError::not_supported(format!("{path}.apiGroup"), &group.into(), &[RBAC]));
+                    errors.push(FieldError::not_supported(
+                        format!("{path}.apiGroup"),
+                        &group.into(),
+                        &[RBAC],
+                    ));
                 }
             }
             other => errors.push(FieldError::not_supported(

@@ -19,7 +19,12 @@ pub(super) fn requirements(resources: &Value, path: &str) -> Vec<FieldError> {
             errors.extend(resource_name(name, &path, true));
             errors.extend(not_negative(amount, &path));
             if kind == "requests" {
-                errors.extend(within_limit(resources, name, amount, path.split('[').next().unwrap_or(&path)));
+                errors.extend(within_limit(
+                    resources,
+                    name,
+                    amount,
+                    path.split('[').next().unwrap_or(&path),
+                ));
             }
         }
     }
@@ -37,7 +42,10 @@ fn within_limit(resources: &Value, name: &str, request: &Value, path: &str) -> O
 
 /// A quantity that must be zero or more.
 pub(super) fn not_negative(amount: &Value, path: &str) -> Vec<FieldError> {
-    let negative = amount.as_str().and_then(|text| quantity::parse(text).ok()).is_some_and(|a| a.is_negative());
+    let negative = amount
+        .as_str()
+        .and_then(|text| quantity::parse(text).ok())
+        .is_some_and(|a| a.is_negative());
     if negative {
         return vec![FieldError::invalid(path, amount, "must be greater than or equal to 0")];
     }
@@ -56,7 +64,11 @@ pub(super) fn resource_name(name: &str, path: &str, in_container: bool) -> Vec<F
     let mut errors = Vec::new();
     let standard = ["cpu", "memory", "ephemeral-storage", "storage"];
     if in_container && !(standard[..3].contains(&name) || name.starts_with("hugepages-")) {
-        errors.push(FieldError::invalid(path, &name.into(), "must be a standard resource for containers"));
+        errors.push(FieldError::invalid(
+            path,
+            &name.into(),
+            "must be a standard resource for containers",
+        ));
     }
     errors
 }
@@ -114,7 +126,11 @@ pub(super) fn limit_range(range: &Value) -> Vec<FieldError> {
                     errors.push(FieldError::invalid(
                         format!("{path}.{blamed}[{name}]"),
                         &blamed_value.into(),
-                        &format!("{} value {a} is greater than {} value {b}", words(less), words(more)),
+                        &format!(
+                            "{} value {a} is greater than {} value {b}",
+                            words(less),
+                            words(more)
+                        ),
                     ));
                 }
             }

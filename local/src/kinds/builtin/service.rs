@@ -28,13 +28,18 @@ fn default(object: &mut Value) {
         "None" => {
             remove(spec, "sessionAffinityConfig");
         }
-        "ClientIP" => fill(child(child(spec, "sessionAffinityConfig"), "clientIP"), "timeoutSeconds", 10800),
+        "ClientIP" => {
+            fill(child(child(spec, "sessionAffinityConfig"), "clientIP"), "timeoutSeconds", 10800)
+        }
         _ => {}
     }
     fill(spec, "type", "ClusterIP");
     for port in each(spec, "ports") {
         fill(port, "protocol", "TCP");
-        if matches!(&port["targetPort"], Value::Null) || port["targetPort"] == 0 || port["targetPort"] == "" {
+        if matches!(&port["targetPort"], Value::Null)
+            || port["targetPort"] == 0
+            || port["targetPort"] == ""
+        {
             port["targetPort"] = port["port"].clone();
         }
     }
@@ -89,7 +94,9 @@ fn prepare_update(new: &mut Value, old: &Value) {
         for port in each(spec, "ports") {
             if int(port, "nodePort").unwrap_or(0) == 0 {
                 let same = list(before, "ports").iter().find(|old| {
-                    old["port"] == port["port"] && old["protocol"] == port["protocol"] && has(old, "nodePort")
+                    old["port"] == port["port"]
+                        && old["protocol"] == port["protocol"]
+                        && has(old, "nodePort")
                 });
                 if let Some(same) = same {
                     port["nodePort"] = same["nodePort"].clone();
@@ -99,7 +106,8 @@ fn prepare_update(new: &mut Value, old: &Value) {
     }
     if !takes_ports(&kind) && takes_ports(was) {
         for port in each(spec, "ports") {
-            let unchanged = list(before, "ports").iter().any(|old| old["nodePort"] == port["nodePort"]);
+            let unchanged =
+                list(before, "ports").iter().any(|old| old["nodePort"] == port["nodePort"]);
             if unchanged {
                 remove(port, "nodePort");
             }
@@ -135,14 +143,21 @@ fn validate(object: &Value) -> Vec<FieldError> {
         )),
         "ExternalName" => {
             if !list(spec, "clusterIPs").is_empty() {
-                errors.push(FieldError::forbidden("spec.clusterIPs", "may not be set for ExternalName services"));
+                errors.push(FieldError::forbidden(
+                    "spec.clusterIPs",
+                    "may not be set for ExternalName services",
+                ));
             }
             let name = text(spec, "externalName").trim_end_matches('.').to_owned();
             if name.is_empty() {
                 errors.push(FieldError::required("spec.externalName", ""));
             } else {
                 for wrong in names::subdomain(&name) {
-                    errors.push(FieldError::invalid("spec.externalName", &name.as_str().into(), &wrong));
+                    errors.push(FieldError::invalid(
+                        "spec.externalName",
+                        &name.as_str().into(),
+                        &wrong,
+                    ));
                 }
             }
         }
@@ -155,7 +170,8 @@ fn validate(object: &Value) -> Vec<FieldError> {
         errors.extend(one_port(port, &path, named, &mut seen_names));
     }
     for (index, port) in ports.iter().enumerate() {
-        let same = |other: &&Value| other["port"] == port["port"] && other["protocol"] == port["protocol"];
+        let same =
+            |other: &&Value| other["port"] == port["port"] && other["protocol"] == port["protocol"];
         if ports[..index].iter().any(|other| same(&other)) {
             let shown = format!(
                 "{{\"Name\":\"\",\"Protocol\":{},\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
@@ -175,7 +191,8 @@ fn validate(object: &Value) -> Vec<FieldError> {
         ));
     }
     if text(spec, "sessionAffinity") == "ClientIP" {
-        let seconds = int(&spec["sessionAffinityConfig"]["clientIP"], "timeoutSeconds").unwrap_or(0);
+        let seconds =
+            int(&spec["sessionAffinityConfig"]["clientIP"], "timeoutSeconds").unwrap_or(0);
         if !(1..=86400).contains(&seconds) {
             errors.push(FieldError::invalid(
                 "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
@@ -247,7 +264,11 @@ fn one_port<'a>(
     let application = text(port, "appProtocol");
     if !application.is_empty() {
         for wrong in names::qualified_name(application) {
-            errors.push(FieldError::invalid(format!("{path}.appProtocol"), &application.into(), &wrong));
+            errors.push(FieldError::invalid(
+                format!("{path}.appProtocol"),
+                &application.into(),
+                &wrong,
+            ));
         }
     }
     errors
@@ -256,7 +277,8 @@ fn one_port<'a>(
 fn policies(spec: &Value, kind: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let external = text(spec, "externalTrafficPolicy");
-    let reachable = matches!(kind, "NodePort" | "LoadBalancer") || !list(spec, "externalIPs").is_empty();
+    let reachable =
+        matches!(kind, "NodePort" | "LoadBalancer") || !list(spec, "externalIPs").is_empty();
     if !external.is_empty() {
         if !reachable {
             errors.push(FieldError::invalid(
@@ -324,7 +346,9 @@ fn policies(spec: &Value, kind: &str) -> Vec<FieldError> {
             let path = format!("spec.ipFamilies[{index}]");
             match family.as_str().unwrap_or("") {
                 "IPv4" => {}
-                "IPv6" => errors.push(FieldError::invalid(path, family, "not configured on this cluster")),
+                "IPv6" => {
+                    errors.push(FieldError::invalid(path, family, "not configured on this cluster"))
+                }
                 _ => errors.push(FieldError::not_supported(path, family, &["IPv4", "IPv6"])),
             }
         }
@@ -335,13 +359,26 @@ fn policies(spec: &Value, kind: &str) -> Vec<FieldError> {
 fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let (spec, before) = (&new["spec"], &old["spec"]);
-    let addressed = |spec: &Value| text(spec, "type") != "ExternalName" && !text(spec, "clusterIP").is_empty();
-    if addressed(spec) && addressed(before) && text(spec, "clusterIP") != text(before, "clusterIP") {
-        errors.push(FieldError::invalid("spec.clusterIPs[0]", &spec["clusterIP"], "may not change once set"));
+    let addressed =
+        |spec: &Value| text(spec, "type") != "ExternalName" && !text(spec, "clusterIP").is_empty();
+    if addressed(spec) && addressed(before) && text(spec, "clusterIP") != text(before, "clusterIP")
+    {
+        errors.push(FieldError::invalid(
+            "spec.clusterIPs[0]",
+            &spec["clusterIP"],
+            "may not change once set",
+        ));
     }
     let class = "loadBalancerClass";
-    if text(spec, "type") == "LoadBalancer" && text(before, "type") == "LoadBalancer" && spec.get(class) != before.get(class) {
-        errors.push(FieldError::invalid("spec.loadBalancerClass", &spec[class], "may not change once set"));
+    if text(spec, "type") == "LoadBalancer"
+        && text(before, "type") == "LoadBalancer"
+        && spec.get(class) != before.get(class)
+    {
+        errors.push(FieldError::invalid(
+            "spec.loadBalancerClass",
+            &spec[class],
+            "may not change once set",
+        ));
     }
     errors.extend(validate(new));
     errors

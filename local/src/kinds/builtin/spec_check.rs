@@ -21,7 +21,11 @@ pub(super) fn template(template: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = meta::labels(&template["metadata"], "labels", &format!("{path}.labels"));
     for (key, _) in entries(&template["metadata"], "annotations") {
         for wrong in names::qualified_name(&key.to_lowercase()) {
-            errors.push(FieldError::invalid(format!("{path}.annotations"), &key.as_str().into(), &wrong));
+            errors.push(FieldError::invalid(
+                format!("{path}.annotations"),
+                &key.as_str().into(),
+                &wrong,
+            ));
         }
     }
     errors.extend(spec(&template["spec"], &format!("{path}.spec")));
@@ -33,7 +37,13 @@ fn spec(spec: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = volume_check::volumes(spec, path);
     errors.extend(container_check::all(spec, path));
     one_of(&mut errors, spec, path, "restartPolicy", &["Always", "OnFailure", "Never"]);
-    one_of(&mut errors, spec, path, "dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]);
+    one_of(
+        &mut errors,
+        spec,
+        path,
+        "dnsPolicy",
+        &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
+    );
     errors.extend(meta_map(spec, "nodeSelector", &at("nodeSelector")));
     if let Some(seconds) = int(spec, "activeDeadlineSeconds")
         && !(1..=i64::from(i32::MAX)).contains(&seconds)
@@ -52,13 +62,19 @@ fn spec(spec: &Value, path: &str) -> Vec<FieldError> {
         let value = text(spec, field);
         if !value.is_empty() {
             let wrong = check(value);
-            errors.extend(wrong.iter().map(|wrong| FieldError::invalid(at(field), &value.into(), wrong)));
+            errors.extend(
+                wrong.iter().map(|wrong| FieldError::invalid(at(field), &value.into(), wrong)),
+            );
         }
     }
     for (index, alias) in list(spec, "hostAliases").iter().enumerate() {
         let ip = text(alias, "ip");
         for wrong in names::ip(ip) {
-            errors.push(FieldError::invalid(at(&format!("hostAliases[{index}].ip")), &ip.into(), &wrong));
+            errors.push(FieldError::invalid(
+                at(&format!("hostAliases[{index}].ip")),
+                &ip.into(),
+                &wrong,
+            ));
         }
         for (name_index, name) in list(alias, "hostnames").iter().enumerate() {
             for wrong in names::subdomain(name.as_str().unwrap_or("")) {
@@ -88,7 +104,13 @@ fn spec(spec: &Value, path: &str) -> Vec<FieldError> {
 }
 
 /// A field whose value, if given, is one of a few.
-pub(super) fn one_of(errors: &mut Vec<FieldError>, object: &Value, path: &str, field: &str, supported: &[&str]) {
+pub(super) fn one_of(
+    errors: &mut Vec<FieldError>,
+    object: &Value,
+    path: &str,
+    field: &str,
+    supported: &[&str],
+) {
     let value = text(object, field);
     if value.is_empty() {
         errors.push(FieldError::required(format!("{path}.{field}"), ""));
@@ -121,7 +143,10 @@ pub(super) fn seccomp(errors: &mut Vec<FieldError>, context: &Value, path: &str)
     let kind = text(profile, "type");
     let file = text(profile, "localhostProfile");
     match kind {
-        "" => errors.push(FieldError::required(format!("{path}.type"), "type is required when seccompProfile is set")),
+        "" => errors.push(FieldError::required(
+            format!("{path}.type"),
+            "type is required when seccompProfile is set",
+        )),
         "Localhost" if file.is_empty() => errors.push(FieldError::required(
             format!("{path}.localhostProfile"),
             "must be set when seccomp type is Localhost",
@@ -151,7 +176,11 @@ fn security_context(context: &Value, path: &str) -> Vec<FieldError> {
     for (index, group) in list(context, "supplementalGroups").iter().enumerate() {
         if group.as_i64().is_some_and(|number| !(0..=i64::from(i32::MAX)).contains(&number)) {
             let detail = names::in_range(0, i64::from(i32::MAX));
-            errors.push(FieldError::invalid(format!("{path}.supplementalGroups[{index}]"), group, &detail));
+            errors.push(FieldError::invalid(
+                format!("{path}.supplementalGroups[{index}]"),
+                group,
+                &detail,
+            ));
         }
     }
     seccomp(&mut errors, context, path);
@@ -170,7 +199,8 @@ fn tolerations(spec: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for (index, toleration) in list(spec, "tolerations").iter().enumerate() {
         let path = format!("{path}.tolerations[{index}]");
-        let (key, value, effect) = (text(toleration, "key"), text(toleration, "value"), text(toleration, "effect"));
+        let (key, value, effect) =
+            (text(toleration, "key"), text(toleration, "value"), text(toleration, "effect"));
         let operator = text(toleration, "operator");
         if !key.is_empty() {
             for wrong in names::qualified_name(key) {
@@ -193,7 +223,11 @@ fn tolerations(spec: &Value, path: &str) -> Vec<FieldError> {
         match operator {
             "" | "Equal" => {
                 for wrong in names::label_value(value) {
-                    errors.push(FieldError::invalid(format!("{path}.operator"), &value.into(), &wrong));
+                    errors.push(FieldError::invalid(
+                        format!("{path}.operator"),
+                        &value.into(),
+                        &wrong,
+                    ));
                 }
             }
             "Exists" if !value.is_empty() => errors.push(FieldError::invalid(
@@ -225,7 +259,11 @@ fn spread(spec: &Value, path: &str) -> Vec<FieldError> {
         let path = format!("{path}.topologySpreadConstraints[{index}]");
         let skew = int(constraint, "maxSkew").unwrap_or(0);
         if skew <= 0 {
-            errors.push(FieldError::invalid(format!("{path}.maxSkew"), &skew.into(), "must be greater than zero"));
+            errors.push(FieldError::invalid(
+                format!("{path}.maxSkew"),
+                &skew.into(),
+                "must be greater than zero",
+            ));
         }
         if text(constraint, "topologyKey").is_empty() {
             errors.push(FieldError::required(format!("{path}.topologyKey"), "can not be empty"));
@@ -238,7 +276,10 @@ fn spread(spec: &Value, path: &str) -> Vec<FieldError> {
                 &["DoNotSchedule", "ScheduleAnyway"],
             ));
         }
-        errors.extend(meta::label_selector(&constraint["labelSelector"], &format!("{path}.labelSelector")));
+        errors.extend(meta::label_selector(
+            &constraint["labelSelector"],
+            &format!("{path}.labelSelector"),
+        ));
     }
     errors
 }
@@ -261,10 +302,15 @@ fn affinity(affinity: &Value, path: &str) -> Vec<FieldError> {
     for kind in ["podAffinity", "podAntiAffinity"] {
         let terms = list(&affinity[kind], "requiredDuringSchedulingIgnoredDuringExecution");
         for (index, term) in terms.iter().enumerate() {
-            let path = format!("{path}.{kind}.requiredDuringSchedulingIgnoredDuringExecution[{index}]");
-            errors.extend(meta::label_selector(&term["labelSelector"], &format!("{path}.labelSelector")));
+            let path =
+                format!("{path}.{kind}.requiredDuringSchedulingIgnoredDuringExecution[{index}]");
+            errors.extend(meta::label_selector(
+                &term["labelSelector"],
+                &format!("{path}.labelSelector"),
+            ));
             if text(term, "topologyKey").is_empty() {
-                errors.push(FieldError::required(format!("{path}.topologyKey"), "can not be empty"));
+                errors
+                    .push(FieldError::required(format!("{path}.topologyKey"), "can not be empty"));
             }
         }
     }
@@ -310,7 +356,11 @@ fn dns_config(spec: &Value, path: &str) -> Vec<FieldError> {
     let servers = list(config, "nameservers");
     if text(spec, "dnsPolicy") == "None" && servers.is_empty() {
         errors.push(FieldError::required(
-            if config.is_null() { format!("{path}.dnsConfig") } else { format!("{path}.dnsConfig.nameservers") },
+            if config.is_null() {
+                format!("{path}.dnsConfig")
+            } else {
+                format!("{path}.dnsConfig.nameservers")
+            },
             &if config.is_null() {
                 "must provide `dnsConfig` when `dnsPolicy` is None".to_owned()
             } else {
@@ -320,7 +370,11 @@ fn dns_config(spec: &Value, path: &str) -> Vec<FieldError> {
     }
     for (index, server) in servers.iter().enumerate() {
         for wrong in names::ip(server.as_str().unwrap_or("")) {
-            errors.push(FieldError::invalid(format!("{path}.dnsConfig.nameservers[{index}]"), server, &wrong));
+            errors.push(FieldError::invalid(
+                format!("{path}.dnsConfig.nameservers[{index}]"),
+                server,
+                &wrong,
+            ));
         }
     }
     errors

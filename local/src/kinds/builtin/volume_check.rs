@@ -80,7 +80,10 @@ fn source(volume: &Value, path: &str) -> Vec<FieldError> {
         match *kind {
             "emptyDir" => {
                 if has(given, "sizeLimit") {
-                    errors.extend(resource_check::not_negative(&given["sizeLimit"], &format!("{path}.sizeLimit")));
+                    errors.extend(resource_check::not_negative(
+                        &given["sizeLimit"],
+                        &format!("{path}.sizeLimit"),
+                    ));
                 }
             }
             "hostPath" => {
@@ -88,7 +91,11 @@ fn source(volume: &Value, path: &str) -> Vec<FieldError> {
                 if place.is_empty() {
                     errors.push(FieldError::required(format!("{path}.path"), ""));
                 } else if place.split('/').any(|part| part == "..") {
-                    errors.push(FieldError::invalid(format!("{path}.path"), &place.into(), "must not contain '..'"));
+                    errors.push(FieldError::invalid(
+                        format!("{path}.path"),
+                        &place.into(),
+                        "must not contain '..'",
+                    ));
                 }
             }
             "secret" => {
@@ -176,10 +183,17 @@ fn downward(source: &Value, path: &str) -> Vec<FieldError> {
                 &"resource".into(),
                 "fieldRef and resourceFieldRef can not be specified simultaneously",
             )),
-            (true, false) => errors.extend(field_ref(&item["fieldRef"], &format!("{path}.fieldRef"), VOLUME_FIELDS)),
+            (true, false) => errors.extend(field_ref(
+                &item["fieldRef"],
+                &format!("{path}.fieldRef"),
+                VOLUME_FIELDS,
+            )),
             (false, true) => {}
             (false, false) => {
-                errors.push(FieldError::required(path, "one of fieldRef and resourceFieldRef is required"));
+                errors.push(FieldError::required(
+                    path,
+                    "one of fieldRef and resourceFieldRef is required",
+                ));
             }
         }
     }
@@ -192,7 +206,14 @@ fn projected(source: &Value, path: &str) -> Vec<FieldError> {
     for (index, part) in list(source, "sources").iter().enumerate() {
         let path = format!("{path}.sources[{index}]");
         let mut found = 0;
-        for kind in ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"] {
+        for kind in [
+            "secret",
+            "configMap",
+            "downwardAPI",
+            "serviceAccountToken",
+            "clusterTrustBundle",
+            "podCertificate",
+        ] {
             let given = &part[kind];
             if given.is_null() {
                 continue;
@@ -200,7 +221,10 @@ fn projected(source: &Value, path: &str) -> Vec<FieldError> {
             found += 1;
             let path = format!("{path}.{kind}");
             if found > 1 {
-                errors.push(FieldError::forbidden(path, "may not specify more than 1 volume type per source"));
+                errors.push(FieldError::forbidden(
+                    path,
+                    "may not specify more than 1 volume type per source",
+                ));
                 continue;
             }
             match kind {

@@ -79,11 +79,15 @@ pub(super) const DAEMON_SET: Strategy = Strategy {
         object["status"] = json!({
             "currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0,
         });
-        child(child(object, "metadata"), "annotations")["deprecated.daemonset.template.generation"] = "1".into();
+        child(child(object, "metadata"), "annotations")["deprecated.daemonset.template.generation"] =
+            "1".into();
     },
     prepare_update: |new, old| {
         let name = "deprecated.daemonset.template.generation";
-        let was = old["metadata"]["annotations"][name].as_str().and_then(|text| text.parse::<i64>().ok()).unwrap_or(1);
+        let was = old["metadata"]["annotations"][name]
+            .as_str()
+            .and_then(|text| text.parse::<i64>().ok())
+            .unwrap_or(1);
         let changed = new["spec"]["template"] != old["spec"]["template"];
         let now = was + i64::from(changed);
         child(child(new, "metadata"), "annotations")[name] = now.to_string().into();
@@ -164,7 +168,11 @@ fn validate_deployment(object: &Value) -> Vec<FieldError> {
         "Recreate" => {}
         other => {
             let shown = format!("{{\"Type\":\"{other}\",\"RollingUpdate\":null}}");
-            let mut error = FieldError::not_supported("spec.strategy", &"".into(), &["Recreate", "RollingUpdate"]);
+            let mut error = FieldError::not_supported(
+                "spec.strategy",
+                &"".into(),
+                &["Recreate", "RollingUpdate"],
+            );
             error.message = error.message.replacen("\"\"", &shown, 1);
             errors.push(error);
         }
@@ -288,7 +296,8 @@ pub(super) fn selector(spec: &Value, kind: &str) -> Vec<FieldError> {
         errors.push(FieldError::required("spec.selector", ""));
     } else {
         errors.extend(meta::label_selector(selector, "spec.selector"));
-        let empty = entries(selector, "matchLabels").next().is_none() && list(selector, "matchExpressions").is_empty();
+        let empty = entries(selector, "matchLabels").next().is_none()
+            && list(selector, "matchExpressions").is_empty();
         if empty {
             let detail = format!("empty selector is invalid for {kind}");
             errors.push(FieldError::invalid("spec.selector", selector, &detail));
@@ -351,10 +360,15 @@ fn always_restarts(spec: &Value) -> Vec<FieldError> {
 
 /// Numbers that must be zero or more.
 pub(super) fn counts(object: &Value, path: &str, fields: &[&str]) -> Vec<FieldError> {
-    let negative = fields.iter().filter_map(|field| int(object, field).filter(|n| *n < 0).map(|n| (field, n)));
+    let negative =
+        fields.iter().filter_map(|field| int(object, field).filter(|n| *n < 0).map(|n| (field, n)));
     negative
         .map(|(field, number)| {
-            FieldError::invalid(format!("{path}.{field}"), &number.into(), "must be greater than or equal to 0")
+            FieldError::invalid(
+                format!("{path}.{field}"),
+                &number.into(),
+                "must be greater than or equal to 0",
+            )
         })
         .collect()
 }
@@ -384,9 +398,10 @@ fn rolling_update(rolling: &Value, path: &str) -> Vec<FieldError> {
 pub(super) fn int_or_percent(object: &Value, path: &str, field: &str) -> Vec<FieldError> {
     let path = format!("{path}.{field}");
     match &object[field] {
-        value @ Value::String(text) => {
-            names::percent(text).iter().map(|wrong| FieldError::invalid(path.clone(), value, wrong)).collect()
-        }
+        value @ Value::String(text) => names::percent(text)
+            .iter()
+            .map(|wrong| FieldError::invalid(path.clone(), value, wrong))
+            .collect(),
         value if value.as_i64().is_some_and(|number| number < 0) => {
             vec![FieldError::invalid(path, value, "must be greater than or equal to 0")]
         }
@@ -403,13 +418,24 @@ fn is_zero(object: &Value, field: &str) -> bool {
 
 fn deployment_status(new: &Value, _: &Value) -> Vec<FieldError> {
     let status = &new["status"];
-    let fields = ["observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas"];
+    let fields = [
+        "observedGeneration",
+        "replicas",
+        "updatedReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "unavailableReplicas",
+    ];
     let mut errors = counts(status, "status", &fields);
     let number = |field: &str| int(status, field).unwrap_or(0);
     for field in ["updatedReplicas", "readyReplicas", "availableReplicas"] {
         if number(field) > number("replicas") {
             let detail = "cannot be greater than status.replicas";
-            errors.push(FieldError::invalid(format!("status.{field}"), &number(field).into(), detail));
+            errors.push(FieldError::invalid(
+                format!("status.{field}"),
+                &number(field).into(),
+                detail,
+            ));
         }
     }
     if number("availableReplicas") > number("readyReplicas") {
@@ -424,13 +450,23 @@ fn deployment_status(new: &Value, _: &Value) -> Vec<FieldError> {
 
 fn replica_status(new: &Value, _: &Value) -> Vec<FieldError> {
     let status = &new["status"];
-    let fields = ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
+    let fields = [
+        "replicas",
+        "fullyLabeledReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "observedGeneration",
+    ];
     let mut errors = counts(status, "status", &fields);
     let number = |field: &str| int(status, field).unwrap_or(0);
     for field in ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"] {
         if number(field) > number("replicas") {
             let detail = "cannot be greater than status.replicas";
-            errors.push(FieldError::invalid(format!("status.{field}"), &number(field).into(), detail));
+            errors.push(FieldError::invalid(
+                format!("status.{field}"),
+                &number(field).into(),
+                detail,
+            ));
         }
     }
     errors
