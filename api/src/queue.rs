@@ -61,4 +61,29 @@ pub struct Settings {
     pub request_log_template: String,
     /// Whether probes are logged too.
     pub log_probes: bool,
+    /// Where the queue role listens; others than the usual only where pods share a network.
+    #[serde(skip_serializing_if = "Ports::is_default")]
+    pub ports: Ports,
+}
+
+/// The ports of the queue role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ports {
+    pub http: u16,
+    pub h2c: u16,
+    pub admin: u16,
+    pub stat: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Ports {
+        Ports { http: HTTP_PORT, h2c: H2C_PORT, admin: ADMIN_PORT, stat: STAT_PORT }
+    }
+}
+
+impl Ports {
+    fn is_default(&self) -> bool {
+        *self == Ports::default()
+    }
 }

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use api::{
     load::{Report, RevisionLoad},
-    queue::{ADMIN_PORT, H2C_PORT, HTTP_PORT, STAT_PORT, Settings},
+    queue::Settings,
 };
 use http::{Method, Request, Response, StatusCode, header};
 use tokio::{
@@ -31,21 +31,6 @@ const QUIET: Duration = Duration::from_secs(3);
 /// Connections at once; a pod has hundreds of requests in flight, not thousands.
 const CONNECTIONS: usize = 4096;
 
-/// Ports to listen on.
-#[derive(Clone, Copy, Debug)]
-pub struct Ports {
-    pub http: u16,
-    pub h2c: u16,
-    pub admin: u16,
-    pub stat: u16,
-}
-
-impl Default for Ports {
-    fn default() -> Ports {
-        Ports { http: HTTP_PORT, h2c: H2C_PORT, admin: ADMIN_PORT, stat: STAT_PORT }
-    }
-}
-
 /// Connects to the loopback address of this process's own network.
 pub struct Loopback;
 
@@ -57,11 +42,8 @@ impl Dial for Loopback {
 
 /// Serves a pod's requests until `stop` completes, and then those that are in flight.
 /// Fails when a port cannot be bound.
-pub async fn run(
-    settings: Settings,
-    ports: Ports,
-    stop: impl Future<Output = ()>,
-) -> io::Result<()> {
+pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> io::Result<()> {
+    let ports = settings.ports;
     let listen = async |port| {
         TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).await.map_err(|error| {
             io::Error::new(error.kind(), format!("listen on port {port}: {error}"))
