@@ -4,5 +4,7 @@ pub mod assign;
 pub mod backends;
 pub mod discover;
 pub mod load;
+pub mod report;
 pub mod revision;
+pub mod role;
 pub mod serve;

@@ -69,8 +69,8 @@ enum Place {
     Nowhere,
 }
 
-/// Longest wait for the answer to a probe: one is lost with the network, not with the pod's patience.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest wait for the answer to a probe: longer than a queue tries when its probe is eager.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(11);
 /// Shortest time between two probes of a pod.
 const PROBE_OFTEN: Duration = Duration::from_millis(2);
 /// Longest time between two probes of a pod that may become ready at any moment.

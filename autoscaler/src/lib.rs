@@ -9,6 +9,7 @@ pub mod objects;
 pub mod path;
 pub mod plan;
 pub mod policy;
+pub mod probe;
 pub mod serve;
 pub mod window;
 pub mod zero;

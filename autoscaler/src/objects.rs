@@ -296,3 +296,159 @@ fn child(serverless: &ServerlessService, name: String, service_type: &str) -> Ob
         ..ObjectMeta::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::{
+        conditions::{self, Facts},
+        policy::policy,
+    };
+
+    /// What Knative's controllers made, as recorded.
+    fn cases() -> Vec<Value> {
+        let text = include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/knative-cases/serving-reconcile.json"
+        ));
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn strip(mut object: Value) -> Value {
+        let meta = object["metadata"].as_object_mut().unwrap();
+        for name in ["uid", "creationTimestamp", "generation", "resourceVersion"] {
+            meta.remove(name);
+        }
+        object
+    }
+
+    /// What the API server fills in.
+    fn strip_service(object: Value) -> Value {
+        let mut object = strip(object);
+        object.as_object_mut().unwrap().remove("status");
+        let spec = object["spec"].as_object_mut().unwrap();
+        spec.retain(|name, _| ["ports", "selector"].contains(&name.as_str()));
+        object
+    }
+
+    fn without_times(mut status: Value) -> Value {
+        for condition in status["conditions"].as_array_mut().unwrap() {
+            condition.as_object_mut().unwrap().remove("lastTransitionTime");
+        }
+        status.as_object_mut().unwrap().remove("observedGeneration");
+        status.as_object_mut().unwrap().remove("desiredScale");
+        status
+    }
+
+    #[test]
+    fn children_and_status_are_as_recorded() {
+        let mut compared = 0;
+        for case in cases() {
+            let objects = case["then"].as_array().unwrap();
+            let find = |api: &str, kind: &str, namespace: &Value, name: &str| {
+                let found = objects.iter().find(|it| {
+                    it["kind"] == kind
+                        && it["apiVersion"] == api
+                        && it["metadata"]["namespace"] == *namespace
+                        && it["metadata"]["name"] == name
+                });
+                found.cloned().unwrap_or_default()
+            };
+            let mut config = config::Config::default();
+            for step in case["steps"].as_array().unwrap() {
+                let path = step["request"]["path"].as_str().unwrap_or_default();
+                if let Some((_, name)) = path.split_once("knative-serving/configmaps/")
+                    && name == config::autoscaler::NAME
+                {
+                    let data = step["request"]["body"]["data"].clone();
+                    config.read(name, &serde_json::from_value(data).unwrap_or_default()).unwrap();
+                }
+            }
+            for object in objects.iter().filter(|it| it["kind"] == "PodAutoscaler") {
+                let autoscaler: PodAutoscaler = serde_json::from_value(untimed(object)).unwrap();
+                let name = autoscaler.metadata.name.clone().unwrap();
+                let namespace = &object["metadata"]["namespace"];
+                let recorded = find(
+                    "networking.internal.knative.dev/v1alpha1",
+                    "ServerlessService",
+                    namespace,
+                    &name,
+                );
+                if recorded.is_null() {
+                    continue; // Of another class.
+                }
+                let about = format!("{} {name}", case["name"]);
+                let policy = policy(&autoscaler, &config);
+                let ready = autoscaler.status.as_ref().unwrap().actual_scale.unwrap() as u32;
+                let count = path::activators(ready, &policy);
+                let made = serverless(&autoscaler, Mode::Proxy, count);
+                let mut expected = strip(recorded.clone());
+                let status = expected.as_object_mut().unwrap().remove("status").unwrap();
+                assert_eq!(serde_json::to_value(&made).unwrap(), expected, "{about}");
+
+                let mut parent: ServerlessService =
+                    serde_json::from_value(untimed(&recorded)).unwrap();
+                parent.status = None;
+                let private = private_name(&name);
+                let facts = Facts {
+                    wanted: None,
+                    ready_pods: ready,
+                    private_service: Some(&private),
+                    public_service: Some(&name),
+                    blocked: None,
+                };
+                let now = jiff::Timestamp::UNIX_EPOCH;
+                let found = conditions::serverless_status(&parent, Mode::Proxy, &facts, now);
+                let found = serde_json::to_value(found).unwrap();
+                assert_eq!(without_times(found), without_times(status), "{about}");
+                let mut fresh = autoscaler.clone();
+                fresh.status = None;
+                let found = conditions::status(&fresh, &facts, &policy, now);
+                let found = without_times(serde_json::to_value(found).unwrap());
+                // A revision that went idle or was scaled since had a past that is not recorded.
+                assert_eq!(found, without_times(object["status"].clone()), "{about}");
+
+                let recorded = find("v1", "Service", namespace, &private);
+                let selector =
+                    serde_json::from_value(recorded["spec"]["selector"].clone()).unwrap();
+                let made = serde_json::to_value(private_service(&parent, selector)).unwrap();
+                assert_eq!(strip_service(made), strip_service(recorded), "{about} private");
+                let recorded = find("v1", "Service", namespace, &name);
+                let made = serde_json::to_value(public_service(&parent)).unwrap();
+                assert_eq!(strip_service(made), strip_service(recorded), "{about} public");
+
+                let recorded = find("v1", "Endpoints", namespace, &name);
+                let subset = &recorded["subsets"][0];
+                let mut activators = serde_json::json!({ "subsets": [subset] });
+                activators["subsets"][0]["ports"] = serde_json::json!([
+                    {"name": "http2", "port": 8013, "protocol": "TCP"},
+                    {"name": "http", "port": 8012, "protocol": "TCP"},
+                    {"name": "https", "port": 8112, "protocol": "TCP"},
+                    {"name": "http-metrics", "port": 9090, "protocol": "TCP"}]);
+                let activators: Endpoints = serde_json::from_value(activators).unwrap();
+                let subsets = activator_subsets(&parent, &activators, count);
+                let made = serde_json::to_value(public_endpoints(&parent, subsets)).unwrap();
+                assert_eq!(strip(made), strip(recorded), "{about} endpoints");
+                compared += 1;
+            }
+        }
+        assert!(compared > 60, "only {compared}");
+    }
+
+    /// Without the placeholders that stand for times and numbers.
+    fn untimed(object: &Value) -> Value {
+        let mut object = object.clone();
+        let meta = object["metadata"].as_object_mut().unwrap();
+        meta.remove("creationTimestamp");
+        meta.remove("generation");
+        if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
+            status.remove("observedGeneration");
+            for condition in status["conditions"].as_array_mut().unwrap() {
+                condition.as_object_mut().unwrap().remove("lastTransitionTime");
+            }
+        }
+        object
+    }
+}
