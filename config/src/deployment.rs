@@ -230,10 +230,11 @@ fn classes(text: &str) -> Result<BTreeMap<String, BTreeMap<String, String>>, Err
         serde_json::from_value(value).map_err(|why| format(why.to_string()))?;
     let mut read = BTreeMap::new();
     for (name, class) in classes.unwrap_or_default() {
-        if !name.is_empty() && !api::names::is_dns_subdomain(&name) {
+        let wrong = api::names::dns_subdomain_errors(&name);
+        if !wrong.is_empty() {
             return Err(Error::new(format!(
                 "runtime-class-name {name} selector not valid DNSSubdomain: [{}]",
-                api::names::NOT_A_SUBDOMAIN
+                wrong.join(" ")
             )));
         }
         read.insert(name, class.and_then(|class| class.selector).unwrap_or_default());

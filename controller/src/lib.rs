@@ -36,6 +36,7 @@ use runtime::{
 };
 use tokio::sync::watch;
 
+pub mod admission;
 pub mod configuration;
 pub mod gc;
 pub mod labels;
