@@ -12,3 +12,5 @@ pub mod parts;
 pub mod platform;
 #[path = "harness/replay.rs"]
 pub mod replay;
+#[path = "harness/same.rs"]
+pub mod same;
