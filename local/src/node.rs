@@ -450,3 +450,6 @@ fn ours(pod: &k8s::Pod, name: &str) -> Option<bool> {
         node => (node == name).then_some(false),
     }
 }
+
+#[cfg(test)]
+mod tests;

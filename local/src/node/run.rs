@@ -373,17 +373,17 @@ impl Run {
         let exit = {
             let copied = output.copy(pipe);
             let mut copied = std::pin::pin!(copied);
-            let exit = {
-                let ending = self.end(&process);
-                let mut ending = std::pin::pin!(ending);
-                tokio::select! {
-                    exit = &mut ending => exit,
-                    // Closed its output, or cannot be read: it runs on all the same.
-                    _ = &mut copied => ending.await,
-                }
+            let ending = self.end(&process);
+            let mut ending = std::pin::pin!(ending);
+            let (exit, all_copied) = tokio::select! {
+                exit = &mut ending => (exit, false),
+                // Closed its output, or cannot be read: it runs on all the same.
+                _ = &mut copied => (ending.await, true),
             };
             drop(tasks);
-            let _ = tokio::time::timeout(LAST_OUTPUT, copied).await;
+            if !all_copied {
+                let _ = tokio::time::timeout(LAST_OUTPUT, copied).await;
+            }
             exit
         };
         let (code, signal) = match exit {

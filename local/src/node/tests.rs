@@ -1,0 +1,399 @@
+//! Pods with real processes, through the API server, as an ordinary user's node and as root's.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use http::Request;
+use http_body_util::BodyExt;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams, PostParams},
+};
+use proxy::{body::Body, hop::Protocol};
+use runtime::{clock::Clock, cluster::Cluster};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    images::{Image, Images},
+    logs::Logs as _,
+    node::{Mode, Node, Settings, netlink::Range, output::Outputs},
+};
+
+/// Longest wait for anything here; only a failure takes it.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// An HTTP server on `$PORT` which answers with its pod's name, slowly where the path says so.
+const SERVER: &str = "
+import http.server, os, socketserver, time, signal, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+    def log_message(self, *_): pass
+    def do_GET(self):
+        if self.path == '/slow': time.sleep(0.5)
+        body = os.environ['HOSTNAME'].encode()
+        self.send_response(200); self.send_header('Content-Length', str(len(body))); self.end_headers()
+        self.wfile.write(body)
+class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    daemon_threads = True
+def end(*_): print('terminated', flush=True); os._exit(0)
+signal.signal(signal.SIGTERM, end)
+server = Server(('0.0.0.0', int(os.environ['PORT'])), Handler)
+print('listening', flush=True)
+server.serve_forever()
+";
+
+struct Scene {
+    folder: PathBuf,
+    api: crate::api::Api,
+    cluster: Cluster,
+    node: Node,
+    outputs: Outputs,
+    stop: CancellationToken,
+}
+
+impl Scene {
+    async fn start(mode: Mode) -> Self {
+        let folder = std::env::temp_dir().join(format!("weft-node-{}", uuid::Uuid::new_v4()));
+        fs::create_dir_all(&folder).unwrap();
+        let options = crate::api::Options::in_memory(Clock::start());
+        let api = crate::api::Api::open(options).unwrap();
+        Self::start_in(folder, api, mode).await
+    }
+
+    async fn start_in(folder: PathBuf, api: crate::api::Api, mode: Mode) -> Self {
+        let clock = Clock::start();
+        let stop = CancellationToken::new();
+        let cluster = Cluster::new(api.client(), clock, stop.clone());
+        let outputs = Outputs::open(folder.join("logs"), clock).unwrap();
+        let image = |path: &str| Image {
+            path: path.into(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+        };
+        let images = [("sh", image("/bin/sh")), ("python", image("/usr/bin/python3"))];
+        let images = images.map(|(name, image)| (name.to_owned(), image)).into();
+        let settings = Settings {
+            data_dir: folder.clone(),
+            mode,
+            images: Arc::new(Images::open(&folder, images)),
+            outputs: outputs.clone(),
+            name: "weft".to_owned(),
+            services: Range { address: "10.96.0.0".parse().unwrap(), prefix: 16 },
+            cluster_domain: "cluster.local".to_owned(),
+            binary: "/bin/false".into(),
+            environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+        };
+        let node = Node::start(cluster.clone(), settings).await.unwrap();
+        Self { folder, api, cluster, node, outputs, stop }
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.cluster.client().clone(), "default")
+    }
+
+    async fn create(&self, name: &str, spec: Value) {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
+        let pod = serde_json::from_value(pod).unwrap();
+        self.pods().create(&PostParams::default(), &pod).await.unwrap();
+    }
+
+    /// Waits until the pod is as `wanted` has it; absent pods are not.
+    async fn until(&self, name: &str, wanted: impl Fn(&Pod) -> bool) -> Arc<Pod> {
+        let cache = self.cluster.cache::<Pod>();
+        let mut changes = cache.changes();
+        let found = tokio::time::timeout(PATIENCE, async {
+            loop {
+                if let Some(pod) = cache.get("default", name).filter(|it| wanted(it)) {
+                    return pod;
+                }
+                changes.next().await;
+            }
+        });
+        match found.await {
+            Ok(pod) => pod,
+            Err(_) => panic!("{name} is {:#?}", cache.get("default", name).map(|it| it.status.clone())),
+        }
+    }
+
+    async fn gone(&self, name: &str) {
+        let cache = self.cluster.cache::<Pod>();
+        let mut changes = cache.changes();
+        let gone = async {
+            while cache.get("default", name).is_some() {
+                changes.next().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone).await.expect("the pod goes");
+    }
+
+    async fn delete(&self, name: &str) {
+        self.pods().delete(name, &DeleteParams::default()).await.unwrap();
+        self.gone(name).await;
+    }
+
+    async fn get(&self, pod: &Pod, path: &str) -> Result<String, String> {
+        let ip = pod.status.as_ref().unwrap().pod_ip.clone().unwrap();
+        let to: SocketAddr = format!("{ip}:8012").parse().unwrap();
+        let request = Request::get(path).header("host", "x").body(Body::empty()).unwrap();
+        let sent = self.node.upstream().send(to, Protocol::Http1, request).await;
+        let response = sent.map_err(|error| error.to_string())?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+        Ok(format!("{} {}", status.as_u16(), String::from_utf8_lossy(&body)))
+    }
+
+    async fn log(&self, pod: &Pod, container: &str) -> String {
+        let pod = serde_json::to_value(pod).unwrap();
+        let options = crate::logs::Options { container: container.to_owned(), ..Default::default() };
+        let mut text = Vec::new();
+        let mut pieces = self.outputs.read(&pod, options).await.unwrap();
+        while let Some(piece) = futures::StreamExt::next(&mut pieces).await {
+            text.extend_from_slice(&piece);
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    /// Waits until an event of that reason is told about the pod; gives its message.
+    async fn event(&self, pod: &str, reason: &str) -> String {
+        let cache = self.cluster.cache::<Event>();
+        let mut changes = cache.changes();
+        let told = async {
+            loop {
+                let mut all = cache.list("default").into_iter();
+                let found = all.find(|it| {
+                    it.reason.as_deref() == Some(reason)
+                        && it.involved_object.name.as_deref() == Some(pod)
+                });
+                if let Some(event) = found {
+                    return event.message.clone().unwrap_or_default();
+                }
+                changes.next().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, told).await.expect("the event is told")
+    }
+
+    async fn end(self) {
+        self.node.shutdown().await;
+        self.stop.cancel();
+        let left = fs::read_dir(self.folder.join("pods")).unwrap().count();
+        assert_eq!(left, 0, "folders of pods are left");
+        fs::remove_dir_all(&self.folder).unwrap();
+    }
+}
+
+fn ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|it| it.conditions.as_ref());
+    conditions.is_some_and(|it| it.iter().any(|it| it.type_ == "Ready" && it.status == "True"))
+}
+
+fn container(pod: &Pod) -> Option<&k8s_openapi::api::core::v1::ContainerStatus> {
+    pod.status.as_ref()?.container_statuses.as_ref()?.first()
+}
+
+fn waiting(pod: &Pod) -> Option<(&str, &str)> {
+    let waiting = container(pod)?.state.as_ref()?.waiting.as_ref()?;
+    Some((waiting.reason.as_deref()?, waiting.message.as_deref().unwrap_or_default()))
+}
+
+/// A revision's pod as the controller makes it, as far as the node is concerned.
+fn revision_pod() -> Value {
+    let settings = json!({"namespace": "default", "revision": "r", "userPort": 8080,
+        "readiness": [{"tcpSocket": {"port": 0}}]});
+    json!({
+        "terminationGracePeriodSeconds": 20,
+        "containers": [
+            {
+                "name": "user-container", "image": "python", "args": ["-u", "-c", SERVER],
+                "ports": [{"containerPort": 8080, "name": "user-port"}],
+                "env": [{"name": "PORT", "value": "8080"}],
+                "lifecycle": {"preStop": {"httpGet": {"port": 8022, "path": "/wait-for-drain"}}},
+            },
+            {
+                "name": "queue-proxy", "image": "queue",
+                "env": [{"name": "QUEUE_SETTINGS", "value": settings.to_string()}],
+                "readinessProbe": {"httpGet": {"port": 8012}},
+            },
+        ],
+    })
+}
+
+/// Both kinds of node; the second is the first again where the machine does not let us isolate pods.
+const MODES: [Mode; 2] = [Mode::Host, Mode::Auto];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revisions_pod_serves_and_finishes_its_requests() {
+    for mode in MODES {
+        let scene = Scene::start(mode).await;
+        let root = rustix::process::geteuid().is_root();
+        assert_eq!(scene.node.isolated(), mode == Mode::Auto && root, "{:?}", scene.node.notes);
+        // Two, which listen on the same port.
+        for name in ["one", "two"] {
+            scene.create(name, revision_pod()).await;
+        }
+        for name in ["one", "two"] {
+            let pod = scene.until(name, ready).await;
+            assert_eq!(scene.get(&pod, "/").await.unwrap(), format!("200 {name}"));
+            assert_eq!(pod.spec.as_ref().unwrap().node_name.as_deref(), Some("weft"));
+        }
+        let pod = scene.until("one", ready).await;
+        let slow = async { scene.get(&pod, "/slow").await.unwrap() };
+        let deleted = async {
+            // Once the request is on its way.
+            tokio::task::yield_now().await;
+            scene.delete("one").await;
+        };
+        let (answer, ()) = tokio::join!(slow, deleted);
+        assert_eq!(answer, "200 one");
+        assert!(scene.get(&pod, "/").await.is_err());
+        assert_eq!(scene.log(&pod, "user-container").await, "listening\nterminated\n");
+        scene.event("one", "Started").await;
+        scene.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_wrong_is_told_as_kubelet_tells_it() {
+    for mode in MODES {
+        let scene = Scene::start(mode).await;
+        let crash = json!({"containers": [{
+            "name": "c", "image": "sh", "args": ["-c", "echo broken >&2; exit 3"],
+            "terminationMessagePolicy": "FallbackToLogsOnError",
+        }]});
+        scene.create("crash", crash).await;
+        let unknown = json!({"containers": [{"name": "c", "image": "example.com/no:v1"}]});
+        scene.create("unknown", unknown).await;
+        let missing = json!({"containers": [{"name": "c", "image": "sh",
+            "command": ["sh", "-c", "echo $K; sleep 600"],
+            "env": [{"name": "K", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "k"}}}]}]});
+        scene.create("missing", missing).await;
+        let no_program =
+            json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "sh", "command": ["none"]}]});
+        scene.create("no-program", no_program).await;
+        let job = json!({"restartPolicy": "OnFailure", "containers": [{"name": "c", "image": "sh", "args": ["-c", "true"]}]});
+        scene.create("job", job).await;
+
+        let pod = scene
+            .until("crash", |pod| waiting(pod).is_some_and(|it| it.0 == "CrashLoopBackOff"))
+            .await;
+        let status = container(&pod).unwrap();
+        assert_eq!(status.restart_count, 1);
+        let last = status.last_state.as_ref().unwrap().terminated.as_ref().unwrap();
+        assert_eq!((last.exit_code, last.reason.as_deref()), (3, Some("Error")));
+        assert_eq!(last.message.as_deref(), Some("broken\n"));
+        assert!(!ready(&pod));
+
+        let pod = scene
+            .until("unknown", |pod| waiting(pod).is_some_and(|it| it.0.contains("Image")))
+            .await;
+        assert!(waiting(&pod).unwrap().1.contains("weft image add example.com/no:v1=PATH"));
+        assert_eq!(container(&pod).unwrap().restart_count, 0);
+
+        let pod = scene
+            .until("missing", |pod| waiting(pod).is_some_and(|it| it.0 == "CreateContainerConfigError"))
+            .await;
+        assert_eq!(waiting(&pod).unwrap().1, "configmap \"m\" not found");
+        let maps: Api<ConfigMap> = Api::namespaced(scene.cluster.client().clone(), "default");
+        let map = json!({"metadata": {"name": "m"}, "data": {"k": "found"}});
+        maps.create(&PostParams::default(), &serde_json::from_value(map).unwrap()).await.unwrap();
+        scene.until("missing", ready).await;
+
+        let phase = |wanted: &'static str| {
+            move |pod: &Pod| pod.status.as_ref().and_then(|it| it.phase.as_deref()) == Some(wanted)
+        };
+        let pod = scene.until("no-program", phase("Failed")).await;
+        let ended = container(&pod).unwrap().state.as_ref().unwrap().terminated.as_ref().unwrap();
+        assert_eq!((ended.exit_code, ended.reason.as_deref()), (128, Some("StartError")));
+        scene.until("job", phase("Succeeded")).await;
+        scene.delete("job").await;
+        scene.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn volumes_are_there_or_missed_aloud() {
+    for mode in MODES {
+        let scene = Scene::start(mode).await;
+        let maps: Api<ConfigMap> = Api::namespaced(scene.cluster.client().clone(), "default");
+        let map = json!({"metadata": {"name": "m"}, "data": {"k": "value"}});
+        maps.create(&PostParams::default(), &serde_json::from_value(map).unwrap()).await.unwrap();
+        let at = format!("/tmp/weft-mounted-{}/deep", uuid::Uuid::new_v4());
+        let script = format!("cat {at}/k; echo x > {at}/k; cat /etc/resolv.conf; exec sleep 600");
+        let spec = json!({
+            "volumes": [{"name": "v", "configMap": {"name": "m"}}],
+            "containers": [{"name": "c", "image": "sh", "args": ["-c", script],
+                "volumeMounts": [{"name": "v", "mountPath": at, "readOnly": true}]}],
+        });
+        scene.create("p", spec).await;
+        let pod = scene.until("p", ready).await;
+        let log = async {
+            loop {
+                let text = scene.log(&pod, "c").await;
+                if text.contains("nameserver") {
+                    return text;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let log = tokio::time::timeout(PATIENCE, log).await.unwrap();
+        if scene.node.isolated() {
+            assert!(log.starts_with("value"), "{log}");
+            assert!(log.contains("Read-only file system"), "{log}");
+            let router = scene.node.router().unwrap();
+            assert!(log.contains(&format!("nameserver {router}")), "{log}");
+            assert!(log.contains("search default.svc.cluster.local svc.cluster.local"), "{log}");
+        } else {
+            assert!(scene.event("p", "FailedMount").await.contains("run as root"));
+        }
+        scene.end().await;
+        assert!(!PathBuf::from(at).parent().unwrap().exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_starts_again_runs_its_pods_again() {
+    for mode in MODES {
+        let scene = Scene::start(mode).await;
+        scene.create("p", revision_pod()).await;
+        let before = scene.until("p", ready).await;
+        scene.node.shutdown().await;
+        scene.stop.cancel();
+        assert!(scene.get(&before, "/").await.is_err());
+        let scene = Scene::start_in(scene.folder, scene.api, mode).await;
+        let again = |pod: &Pod| ready(pod) && container(pod).is_some_and(|it| it.restart_count == 1);
+        let pod = scene.until("p", again).await;
+        assert_eq!(pod.metadata.uid, before.metadata.uid);
+        assert_eq!(scene.get(&pod, "/").await.unwrap(), "200 p");
+        scene.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unhealthy_containers_start_again_and_stubborn_ones_are_killed() {
+    for mode in MODES {
+        let scene = Scene::start(mode).await;
+        let spec = json!({
+            "terminationGracePeriodSeconds": 1,
+            "containers": [{"name": "c", "image": "sh",
+                "args": ["-c", "trap '' TERM; echo run; while :; do sleep 600; done"],
+                "livenessProbe": {"exec": {"command": ["false"]}, "failureThreshold": 1, "periodSeconds": 1}}],
+        });
+        scene.create("p", spec).await;
+        let again = |pod: &Pod| container(pod).is_some_and(|it| it.restart_count >= 1);
+        let pod = scene.until("p", again).await;
+        let last = container(&pod).unwrap().last_state.as_ref().unwrap().terminated.as_ref().unwrap();
+        assert_eq!(last.exit_code, 137);
+        assert!(scene.event("p", "Killing").await.contains("failed liveness probe"));
+        let all = scene.pods().list(&ListParams::default()).await.unwrap();
+        assert_eq!(all.items.len(), 1);
+        scene.delete("p").await;
+        scene.end().await;
+    }
+}
