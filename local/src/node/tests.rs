@@ -1,13 +1,6 @@
 //! Pods with real processes, through the API server, as an ordinary user's node and as root's.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::Request;
 use http_body_util::BodyExt;
@@ -72,11 +65,8 @@ impl Scene {
         let stop = CancellationToken::new();
         let cluster = Cluster::new(api.client(), clock, stop.clone());
         let outputs = Outputs::open(folder.join("logs"), clock).unwrap();
-        let image = |path: &str| Image {
-            path: path.into(),
-            args: Vec::new(),
-            env: BTreeMap::new(),
-        };
+        let image =
+            |path: &str| Image { path: path.into(), args: Vec::new(), env: BTreeMap::new() };
         let images = [("sh", image("/bin/sh")), ("python", image("/usr/bin/python3"))];
         let images = images.map(|(name, image)| (name.to_owned(), image)).into();
         let settings = Settings {
@@ -99,7 +89,8 @@ impl Scene {
     }
 
     async fn create(&self, name: &str, spec: Value) {
-        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
+        let pod =
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
         let pod = serde_json::from_value(pod).unwrap();
         self.pods().create(&PostParams::default(), &pod).await.unwrap();
     }
@@ -118,7 +109,9 @@ impl Scene {
         });
         match found.await {
             Ok(pod) => pod,
-            Err(_) => panic!("{name} is {:#?}", cache.get("default", name).map(|it| it.status.clone())),
+            Err(_) => {
+                panic!("{name} is {:#?}", cache.get("default", name).map(|it| it.status.clone()))
+            }
         }
     }
 
@@ -145,13 +138,15 @@ impl Scene {
         let sent = self.node.upstream().send(to, Protocol::Http1, request).await;
         let response = sent.map_err(|error| error.to_string())?;
         let status = response.status();
-        let body = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+        let body =
+            response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
         Ok(format!("{} {}", status.as_u16(), String::from_utf8_lossy(&body)))
     }
 
     async fn log(&self, pod: &Pod, container: &str) -> String {
         let pod = serde_json::to_value(pod).unwrap();
-        let options = crate::logs::Options { container: container.to_owned(), ..Default::default() };
+        let options =
+            crate::logs::Options { container: container.to_owned(), ..Default::default() };
         let mut text = Vec::new();
         let mut pieces = self.outputs.read(&pod, options).await.unwrap();
         while let Some(piece) = futures::StreamExt::next(&mut pieces).await {
@@ -274,8 +269,7 @@ async fn what_goes_wrong_is_told_as_kubelet_tells_it() {
             "command": ["sh", "-c", "echo $K; sleep 600"],
             "env": [{"name": "K", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "k"}}}]}]});
         scene.create("missing", missing).await;
-        let no_program =
-            json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "sh", "command": ["none"]}]});
+        let no_program = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "sh", "command": ["none"]}]});
         scene.create("no-program", no_program).await;
         let job = json!({"restartPolicy": "OnFailure", "containers": [{"name": "c", "image": "sh", "args": ["-c", "true"]}]});
         scene.create("job", job).await;
@@ -297,7 +291,9 @@ async fn what_goes_wrong_is_told_as_kubelet_tells_it() {
         assert_eq!(container(&pod).unwrap().restart_count, 0);
 
         let pod = scene
-            .until("missing", |pod| waiting(pod).is_some_and(|it| it.0 == "CreateContainerConfigError"))
+            .until("missing", |pod| {
+                waiting(pod).is_some_and(|it| it.0 == "CreateContainerConfigError")
+            })
             .await;
         assert_eq!(waiting(&pod).unwrap().1, "configmap \"m\" not found");
         let maps: Api<ConfigMap> = Api::namespaced(scene.cluster.client().clone(), "default");
@@ -367,7 +363,8 @@ async fn a_node_that_starts_again_runs_its_pods_again() {
         scene.stop.cancel();
         assert!(scene.get(&before, "/").await.is_err());
         let scene = Scene::start_in(scene.folder, scene.api, mode).await;
-        let again = |pod: &Pod| ready(pod) && container(pod).is_some_and(|it| it.restart_count == 1);
+        let again =
+            |pod: &Pod| ready(pod) && container(pod).is_some_and(|it| it.restart_count == 1);
         let pod = scene.until("p", again).await;
         assert_eq!(pod.metadata.uid, before.metadata.uid);
         assert_eq!(scene.get(&pod, "/").await.unwrap(), "200 p");
@@ -388,7 +385,8 @@ async fn unhealthy_containers_start_again_and_stubborn_ones_are_killed() {
         scene.create("p", spec).await;
         let again = |pod: &Pod| container(pod).is_some_and(|it| it.restart_count >= 1);
         let pod = scene.until("p", again).await;
-        let last = container(&pod).unwrap().last_state.as_ref().unwrap().terminated.as_ref().unwrap();
+        let last =
+            container(&pod).unwrap().last_state.as_ref().unwrap().terminated.as_ref().unwrap();
         assert_eq!(last.exit_code, 137);
         assert!(scene.event("p", "Killing").await.contains("failed liveness probe"));
         let all = scene.pods().list(&ListParams::default()).await.unwrap();
