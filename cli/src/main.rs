@@ -1,3 +1,73 @@
-//! The one binary: every role and every command of Weft.
+//! The one binary: reads the arguments and calls what they name.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{
+    args::{Arguments, Command, LogFormat},
+    command, roles, sample, up,
+};
+use runtime::telemetry::Format;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain, outermost first: what was being done, then why it failed.
+            eprintln!("weft: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let json = arguments.log_format == LogFormat::Json;
+    match arguments.command {
+        // What runs beside or inside containers stays small: one thread, no logging set up.
+        Command::Sample(sample) => return sample::run(sample),
+        Command::PodExec { arguments } => {
+            // Returns only when it could not become the program.
+            return Err(local::node::shim::run(arguments.into_iter()).into());
+        }
+        Command::Crds => return command::crds::run(),
+        _ => {}
+    }
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .expect("nothing else has chosen a provider before");
+    let format = if json { Format::Json } else { Format::Text };
+    runtime::telemetry::start(format, &arguments.log)?;
+    if let Command::Queue = arguments.command {
+        return one_thread()?.block_on(roles::queue());
+    }
+    if let Command::Up(up) = &arguments.command
+        && up.detach
+    {
+        return up::detach::run(up);
+    }
+    threads()?.block_on(async {
+        match arguments.command {
+            Command::Up(up) => up::run(up, json).await,
+            Command::Down(place) => command::down::run(place).await,
+            Command::Status(place) => command::status::run(place).await,
+            Command::Image(image) => command::image::run(image),
+            Command::Logs(logs) => command::logs::run(logs).await,
+            Command::Explain(explain) => command::explain::run(explain).await,
+            Command::Controller(role) => roles::controller(role).await,
+            Command::Autoscaler(role) => roles::autoscaler(role).await,
+            Command::Activator(role) => roles::activator(role).await,
+            Command::Sample(_) | Command::PodExec { .. } | Command::Crds | Command::Queue => {
+                unreachable!("answered above")
+            }
+        }
+    })
+}
+
+fn one_thread() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn threads() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}

@@ -10,3 +10,16 @@ pub fn system_namespace() -> String {
 pub fn text(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
+
+/// The port that a container is told to listen on, from `PORT`.
+pub fn port() -> Option<u16> {
+    text("PORT")?.parse().ok()
+}
+
+/// Where a user's programs keep their data: `XDG_DATA_HOME`, or `~/.local/share`.
+pub fn data_home() -> Option<std::path::PathBuf> {
+    match text("XDG_DATA_HOME") {
+        Some(home) => Some(home.into()),
+        None => Some(std::path::PathBuf::from(text("HOME")?).join(".local/share")),
+    }
+}

@@ -76,6 +76,11 @@ impl Certificate {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Certificate { pem, config: Arc::new(config) })
     }
+
+    /// The certificate itself, as PEM: what clients trust.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
 }
 
 fn pem_body(pem: &str) -> anyhow::Result<Vec<u8>> {

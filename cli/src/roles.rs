@@ -1,0 +1,161 @@
+//! One role a process, against any cluster.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use ::config::Config;
+use activator::serve::{Activator, Settings, Sink};
+use anyhow::Context;
+use autoscaler::drive::{self, Autoscaler};
+use proxy::{
+    drain, queue,
+    serve::{Handler, serve},
+    upstream::Pool,
+};
+use runtime::{
+    admin::{self, Readiness},
+    clock::Clock,
+    cluster::{Cluster, connect},
+    config as live,
+    events::Recorder,
+    metrics::Metrics,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::args;
+
+/// The domain of the cluster's names.
+const CLUSTER_DOMAIN: &str = "cluster.local";
+
+/// What a role finds when it starts.
+struct Surroundings {
+    cluster: Cluster,
+    config: watch::Receiver<Arc<Config>>,
+    recorder: Recorder,
+    metrics: Metrics,
+    readiness: Readiness,
+    stop: CancellationToken,
+}
+
+/// `weft queue`: serves the pod it runs in until SIGTERM, then what is in flight.
+pub async fn queue() -> anyhow::Result<()> {
+    let variable = api::queue::ENV;
+    let text = config::env::text(variable).with_context(|| {
+        format!("read {variable}: the controller sets it in the queue's container")
+    })?;
+    let settings = serde_json::from_str(&text).with_context(|| format!("read {variable}"))?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = async move {
+        terminate.recv().await;
+    };
+    queue::role::run(settings, stop).await.context("serve the pod's ports")
+}
+
+/// `weft controller`.
+pub async fn controller(role: args::Role) -> anyhow::Result<()> {
+    let context = start(&role, "weft-controller").await?;
+    let options = controller::Options {
+        resolver: Arc::new(controller::revision::digest::AsNamed),
+        system_namespace: role.system_namespace.as_str().into(),
+    };
+    context.readiness.set(true);
+    controller::run(context.cluster.clone(), context.config.clone(), options).await;
+    context.cluster.stopped().await;
+    Ok(())
+}
+
+/// `weft autoscaler`.
+pub async fn autoscaler(role: args::AutoscalerRole) -> anyhow::Result<()> {
+    let context = start(&role.role, "weft-autoscaler").await?;
+    let listener = listen(role.addr).await?;
+    let upstream = Arc::new(Pool::new(Default::default()));
+    let autoscaler = Autoscaler::start(
+        &context.cluster,
+        context.config.clone(),
+        &context.recorder,
+        &context.metrics,
+        drive::Settings {
+            system_namespace: role.role.system_namespace,
+            path: drive::Path::Probed(autoscaler::probe::over_http(upstream, CLUSTER_DOMAIN)),
+        },
+    );
+    context.readiness.set(true);
+    autoscaler::serve::serve(listener, autoscaler, context.stop.clone()).await?;
+    context.cluster.stopped().await;
+    Ok(())
+}
+
+/// `weft activator`.
+pub async fn activator(role: args::ActivatorRole) -> anyhow::Result<()> {
+    let context = start(&role.role, "weft-activator").await?;
+    let listener = listen(role.addr).await?;
+    let activator = hold(&context, &role.autoscaler)?;
+    let handler = activator::role::handler(activator, context.readiness.clone(), CLUSTER_DOMAIN);
+    context.readiness.set(true);
+    forward(&context, vec![(listener, handler)]).await;
+    Ok(())
+}
+
+/// An activator that sends to pods over the network and reports to the autoscaler at `url`.
+fn hold(context: &Surroundings, url: &str) -> anyhow::Result<Activator> {
+    let upstream = Arc::new(Pool::new(Default::default()));
+    let sink: Sink = activator::report::over_http(&context.cluster, url, upstream.clone())?;
+    let reporter = config::env::text("POD_NAME").unwrap_or_else(|| "activator".to_owned());
+    Ok(Activator::start(
+        &context.cluster,
+        context.config.clone(),
+        upstream,
+        sink,
+        Settings::new(reporter),
+    ))
+}
+
+/// Serves until the role is told to stop, then lets what is in flight finish.
+async fn forward(context: &Surroundings, ports: Vec<(TcpListener, Handler)>) {
+    let open = drain::Count::default();
+    let mut serving = tokio::task::JoinSet::new();
+    for (listener, handler) in ports {
+        serving.spawn(serve(listener, handler, Default::default(), open.clone()));
+    }
+    context.stop.cancelled().await;
+    open.close();
+    while serving.join_next().await.is_some() {}
+    context.cluster.stopped().await;
+}
+
+/// Connects to the cluster and serves the admin port; ends the role at SIGTERM and SIGINT.
+async fn start(role: &args::Role, component: &'static str) -> anyhow::Result<Surroundings> {
+    let client = connect::client(role.kubeconfig.as_deref()).await?;
+    let stop = CancellationToken::new();
+    let cluster = Cluster::new(client, Clock::start(), stop.clone());
+    let (metrics, readiness) = (Metrics::default(), Readiness::default());
+    let listener = listen(role.admin_addr).await?;
+    let admin = admin::serve(listener, readiness.clone(), metrics.clone(), stop.clone());
+    cluster.spawn(async move {
+        if let Err(error) = admin.await {
+            tracing::error!("{error:#}");
+        }
+    });
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (told, draining) = (stop.clone(), readiness.clone());
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        draining.set(false);
+        told.cancel();
+    });
+    let recorder = Recorder::start(&cluster, component);
+    let config = live::watch(&cluster, &role.system_namespace, &recorder).await;
+    Ok(Surroundings { cluster, config, recorder, metrics, readiness, stop })
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))
+}

@@ -1,0 +1,109 @@
+//! `weft up`: the whole platform in one process.
+
+pub mod apply;
+pub mod detach;
+pub mod greet;
+pub mod install;
+pub mod platform;
+
+use std::{fs, net::SocketAddr, path::Path};
+
+use anyhow::{Context, bail};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    time::Instant,
+};
+
+use crate::{args, place};
+use greet::Greeting;
+use platform::{Platform, Settings};
+
+/// Gateway addresses that are tried when none was asked for.
+const GATEWAYS: [&str; 2] = ["127.0.0.1:80", "127.0.0.1:8080"];
+
+/// Runs until SIGINT or SIGTERM, then ends the pods and leaves the objects for the next start.
+pub async fn run(up: args::Up, json: bool) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    if up.detached {
+        // A session of its own, so that the terminal it was started from may close.
+        rustix::process::setsid().context("leave the terminal")?;
+    }
+    // Heard from now on, so that a stop during the start is a stop too.
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let data_dir = place::data_dir(&up.place)?;
+    prepare(&data_dir)?;
+    let gateway = listen_gateway(up.http_addr).await?;
+    let api = listen(up.api_addr, "--api-addr").await?;
+    let (api_addr, http_addr) = (api.local_addr()?, gateway.local_addr()?);
+    let settings = Settings {
+        data_dir: data_dir.clone(),
+        api,
+        gateway,
+        images: up.images,
+        host_network: up.host_network,
+    };
+    let platform = Platform::start(settings).await?;
+    let kubeconfig = place::kubeconfig(&data_dir);
+    greet::print(
+        &Greeting {
+            api_addr,
+            http_addr,
+            kubeconfig: &kubeconfig,
+            pods: platform.pods(),
+            took: begun.elapsed(),
+        },
+        json,
+    );
+    place::write(&data_dir, &place::Running::here(api_addr, http_addr))?;
+    for file in &up.apply {
+        // The platform stays up: the manifest can be mended and applied again.
+        if let Err(error) = apply::apply(platform.client(), file).await {
+            eprintln!("weft: {error:#}");
+        }
+    }
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    place::clear(&data_dir);
+    platform.shutdown().await;
+    Ok(())
+}
+
+/// Makes the data directory, which nobody else may read: it holds the token.
+fn prepare(data_dir: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::create_dir_all(data_dir)
+        .and_then(|()| fs::set_permissions(data_dir, fs::Permissions::from_mode(0o700)))
+        .with_context(|| {
+            format!(
+                "prepare the data directory {}; name another with --data-dir",
+                data_dir.display()
+            )
+        })
+}
+
+async fn listen_gateway(wanted: Option<SocketAddr>) -> anyhow::Result<TcpListener> {
+    if let Some(address) = wanted {
+        return listen(address, "--http-addr").await;
+    }
+    for address in GATEWAYS {
+        if let Ok(listener) = TcpListener::bind(address).await {
+            return Ok(listener);
+        }
+    }
+    bail!(
+        "open the gateway: neither {} can be bound; name another address with --http-addr",
+        GATEWAYS.join(" nor ")
+    )
+}
+
+async fn listen(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "listen on {address}: name another address with {option}, or end what listens there"
+        )
+    })
+}

@@ -1,0 +1,194 @@
+//! The parts of the platform, put together in one process. It reads as the table of contents.
+
+use std::{
+    collections::BTreeMap,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+};
+
+use activator::serve::Activator;
+use anyhow::Context;
+use autoscaler::drive::{self, Autoscaler};
+use controller::revision::digest::{Question, Resolver};
+use kube::Client;
+use local::{
+    api::{Api, Options},
+    images::{Image, Images},
+    node::{self, Node, netlink::Range, output::Outputs},
+    serve::{self, Certificate},
+    workloads,
+};
+use runtime::{clock::Clock, cluster::Cluster, config as live, events::Recorder, metrics::Metrics};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::install;
+use crate::{command::image, place};
+
+/// The one node's name.
+const NODE: &str = "weft";
+/// Addresses of Services, as kubeadm's default has them.
+const SERVICES: Range = Range { address: Ipv4Addr::new(10, 96, 0, 0), prefix: 16 };
+/// Where programs are looked for in containers, as in most images.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How a platform runs.
+pub struct Settings {
+    /// Objects, logs and the kubeconfig; nobody else writes there.
+    pub data_dir: PathBuf,
+    /// Where the Kubernetes API is served.
+    pub api: TcpListener,
+    /// Where requests from outside come in.
+    pub gateway: TcpListener,
+    /// Programs for image names, besides the samples.
+    pub images: Vec<(String, PathBuf)>,
+    /// Pods share the machine's network.
+    pub host_network: bool,
+}
+
+/// A platform that runs. Any number can run in one process.
+pub struct Platform {
+    cluster: Cluster,
+    stop: CancellationToken,
+    api: tokio::task::JoinHandle<()>,
+    workloads: workloads::Handle,
+    node: Node,
+}
+
+impl Platform {
+    /// Starts every part; when it returns, the API answers and requests are routed.
+    pub async fn start(settings: Settings) -> anyhow::Result<Platform> {
+        let clock = Clock::start();
+        let stop = CancellationToken::new();
+        let data_dir = &settings.data_dir;
+        let api_addr = settings.api.local_addr().context("read the API's address")?;
+        let http_addr = settings.gateway.local_addr().context("read the gateway's address")?;
+
+        // The Kubernetes API, in this process and on its port.
+        let api = open_api(data_dir, clock)?;
+        let outputs = Outputs::open(data_dir.join("logs"), clock)
+            .with_context(|| format!("open the logs in {}", data_dir.display()))?;
+        api.set_logs(Arc::new(outputs.clone()));
+        let certificate = Certificate::open(Some(data_dir))?;
+        let kubeconfig = serve::kubeconfig(&api, &certificate, api_addr);
+        serve::private_file(&place::kubeconfig(data_dir), &kubeconfig)?;
+        let cluster = Cluster::new(api.client(), clock, stop.clone());
+        let system = config::env::system_namespace();
+        install::install(cluster.client(), &system).await?;
+        let recorder = Recorder::start(&cluster, "weft");
+        let live = live::watch(&cluster, &system, &recorder).await;
+
+        // What a cluster runs besides: controllers of workloads, and a node.
+        let workloads = workloads::start(api.client(), clock, certificate.pem().to_owned());
+        let images = Arc::new(Images::open(data_dir, images(settings.images)?));
+        let node = Node::start(
+            cluster.clone(),
+            node::Settings {
+                data_dir: data_dir.clone(),
+                mode: if settings.host_network { node::Mode::Host } else { node::Mode::Auto },
+                images: images.clone(),
+                outputs,
+                name: NODE.to_owned(),
+                cluster_domain: "cluster.local".to_owned(),
+                services: SERVICES,
+                binary: std::env::current_exe().context("find this program")?,
+                environment: BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]),
+            },
+        )
+        .await
+        .context("start the node")?;
+
+        // The roles, which meet in the API, in headers and in load reports.
+        let metrics = Metrics::default();
+        tokio::spawn(controller::run(
+            cluster.clone(),
+            live.clone(),
+            controller::Options {
+                resolver: Arc::new(LocalImages(images)),
+                system_namespace: system.as_str().into(),
+            },
+        ));
+        let autoscaler = Autoscaler::start(
+            &cluster,
+            live.clone(),
+            &recorder,
+            &metrics,
+            drive::Settings { system_namespace: system.clone(), path: drive::Path::Here },
+        );
+        let reports = autoscaler.reports();
+        let _activator = Activator::start(
+            &cluster,
+            live.clone(),
+            node.upstream(),
+            Arc::new(move |report| reports.send(report)),
+            activator::serve::Settings::new(NODE),
+        );
+
+        let api = {
+            let stop = stop.clone();
+            tokio::spawn(async move { serve::serve(api, &certificate, settings.api, stop).await })
+        };
+        Ok(Platform { cluster, stop, api, workloads, node })
+    }
+
+    /// A client of the platform's API, as the platform itself.
+    pub fn client(&self) -> &Client {
+        self.cluster.client()
+    }
+
+    /// How pods run, for people.
+    pub fn pods(&self) -> &'static str {
+        if self.node.isolated() {
+            "processes, each pod with its own network and address"
+        } else {
+            "processes that share this machine's network; each listens on the PORT it is given"
+        }
+    }
+
+    /// Ends the pods and every part; the objects stay for the next start.
+    pub async fn shutdown(self) {
+        self.node.shutdown().await;
+        self.workloads.shutdown().await;
+        self.stop.cancel();
+        self.cluster.stopped().await;
+        // The server's task ends with the token; a panic in it has been reported by then.
+        let _ = self.api.await;
+    }
+}
+
+fn open_api(data_dir: &Path, clock: Clock) -> anyhow::Result<Api> {
+    let mut options = Options::in_memory(clock);
+    options.data = Some(data_dir.to_owned());
+    options.service_network = (SERVICES.address, SERVICES.prefix);
+    Ok(Api::open(options)?)
+}
+
+fn images(named: Vec<(String, PathBuf)>) -> anyhow::Result<BTreeMap<String, Image>> {
+    let mut images = image::samples();
+    for (name, path) in named {
+        let (name, image) = local::images::parse(&format!("{name}={}", path.display()))
+            .with_context(|| format!("use --image {name}={}", path.display()))?;
+        images.insert(name, image);
+    }
+    Ok(images)
+}
+
+/// Knows the images of the node: each is used as it is named, and a name that is not there is an error
+/// that says what to do.
+struct LocalImages(Arc<Images>);
+
+impl Resolver for LocalImages {
+    fn resolve(
+        &self,
+        question: Question,
+        _: Arc<config::Config>,
+    ) -> Pin<Box<dyn Future<Output = Result<Option<String>, String>> + Send>> {
+        let answer = match self.0.resolve(&question.image) {
+            Some(_) => Ok(None),
+            None => Err(self.0.unknown(&question.image)),
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
