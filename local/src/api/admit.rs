@@ -11,22 +11,58 @@ use super::status::{Refusal, Status};
 use crate::kinds::Kind;
 use crate::patch;
 
-/// Decides about an object before it is stored, and may change it.
-pub type Admission =
-    Arc<dyn Fn(&AdmissionRequest<DynamicObject>) -> AdmissionResponse + Send + Sync>;
+/// Decides about objects before they are stored.
+#[derive(Clone)]
+pub struct Admission {
+    /// Fills in what the author of an object left out: its patch is applied before the object is checked
+    /// against its schema.
+    pub default: Decide,
+    /// Checks what is to be stored, after the schema.
+    pub validate: Decide,
+}
+
+/// One decision.
+pub type Decide = Arc<dyn Fn(&AdmissionRequest<DynamicObject>) -> AdmissionResponse + Send + Sync>;
+
+/// The two times at which the platform is asked.
+#[derive(Clone, Copy, PartialEq)]
+enum Phase {
+    Default,
+    Validate,
+}
 
 /// The name of the webhook that Knative has for a kind; none when it has none.
-fn webhook(kind: &Kind, namespace: &str) -> Option<&'static str> {
-    match &*kind.group {
-        "serving.knative.dev"
-        | "autoscaling.internal.knative.dev"
-        | "networking.internal.knative.dev" => Some("validation.webhook.serving.knative.dev"),
-        "eventing.knative.dev"
-        | "messaging.knative.dev"
-        | "sources.knative.dev"
-        | "flows.knative.dev"
-        | "sinks.knative.dev" => Some("validation.webhook.eventing.knative.dev"),
-        "" if &*kind.plural == "configmaps" => match namespace {
+fn webhook(kind: &Kind, namespace: &str, phase: Phase) -> Option<&'static str> {
+    match (&*kind.group, phase) {
+        (
+            "serving.knative.dev"
+            | "autoscaling.internal.knative.dev"
+            | "networking.internal.knative.dev",
+            Phase::Default,
+        ) => Some("webhook.serving.knative.dev"),
+        (
+            "serving.knative.dev"
+            | "autoscaling.internal.knative.dev"
+            | "networking.internal.knative.dev",
+            Phase::Validate,
+        ) => Some("validation.webhook.serving.knative.dev"),
+        (
+            "eventing.knative.dev"
+            | "messaging.knative.dev"
+            | "sources.knative.dev"
+            | "flows.knative.dev"
+            | "sinks.knative.dev",
+            Phase::Default,
+        ) => Some("webhook.eventing.knative.dev"),
+        (
+            "eventing.knative.dev"
+            | "messaging.knative.dev"
+            | "sources.knative.dev"
+            | "flows.knative.dev"
+            | "sinks.knative.dev",
+            Phase::Validate,
+        ) => Some("validation.webhook.eventing.knative.dev"),
+        ("", Phase::Validate) if &*kind.plural == "configmaps" => match namespace {
             "knative-serving" => Some("config.webhook.serving.knative.dev"),
             "knative-eventing" => Some("config.webhook.eventing.knative.dev"),
             _ => None,
@@ -35,7 +71,7 @@ fn webhook(kind: &Kind, namespace: &str) -> Option<&'static str> {
     }
 }
 
-/// Asks the platform about a write and applies what it changes. Says whether it changed anything.
+/// Asks the platform to fill in an object and applies what it changes. Says whether it changed anything.
 pub fn admit(
     call: &mut Call<'_>,
     operation: &str,
@@ -43,7 +79,9 @@ pub fn admit(
     old: Option<&Value>,
     dry_run: bool,
 ) -> Result<bool, Refusal> {
-    let Some(response) = ask(call, operation, value, old, dry_run)? else { return Ok(false) };
+    let Some(response) = ask(call, Phase::Default, operation, value, old, dry_run)? else {
+        return Ok(false);
+    };
     let Some(bytes) = response.patch else { return Ok(false) };
     let operations = serde_json::from_slice(&bytes).map_err(Status::internal)?;
     patch::json::apply(value, &operations).map_err(|error| {
@@ -52,7 +90,7 @@ pub fn admit(
     Ok(true)
 }
 
-/// Asks the platform about a deletion; writes have been asked about when they were changed.
+/// Asks the platform whether an object may be stored, or deleted.
 pub fn validate(
     call: &mut Call<'_>,
     operation: &str,
@@ -60,21 +98,24 @@ pub fn validate(
     old: Option<&Value>,
     dry_run: bool,
 ) -> Result<(), Refusal> {
-    if operation == "DELETE" {
-        ask(call, operation, value, old, dry_run)?;
-    }
-    Ok(())
+    ask(call, Phase::Validate, operation, value, old, dry_run).map(drop)
 }
 
 fn ask(
     call: &mut Call<'_>,
+    phase: Phase,
     operation: &str,
     value: &Value,
     old: Option<&Value>,
     dry_run: bool,
 ) -> Result<Option<AdmissionResponse>, Refusal> {
-    let Some(name) = webhook(&call.kind, &call.path.namespace) else { return Ok(None) };
+    // What controllers write of an object is theirs.
+    if call.subresource() == "status" {
+        return Ok(None);
+    }
+    let Some(name) = webhook(&call.kind, &call.path.namespace, phase) else { return Ok(None) };
     let Some(admission) = call.server.admission.read().clone() else { return Ok(None) };
+    let admission = if phase == Phase::Default { admission.default } else { admission.validate };
     let kind = &call.kind;
     let gvk = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
     let gvr = json!({"group": kind.group, "version": kind.version, "resource": kind.plural});
