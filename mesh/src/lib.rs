@@ -1,1 +1,7 @@
-//! mesh
+//! The mesh: Ingress objects become a routing table, and a gateway serves it.
+
+pub mod ack;
+pub mod gateway;
+pub mod pick;
+pub mod services;
+pub mod table;

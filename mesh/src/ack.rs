@@ -1,0 +1,147 @@
+//! Says in an Ingress's status that it is served, and where.
+//!
+//! The gateway changes its table while the cache tells of a change, and a plan is made after that: so
+//! a generation that is planned is a generation that is served.
+//! Source: knative/networking `pkg/apis/networking/v1alpha1/ingress_lifecycle.go`.
+
+use api::{
+    condition,
+    networking::{Ingress, IngressStatus, LoadBalancerIngress, LoadBalancerStatus},
+};
+use jiff::Timestamp;
+use runtime::{
+    cluster::{Cluster, cache::Cache},
+    events::Recorder,
+    plan::Plan,
+    reconcile::{Controller, PlanFn},
+};
+
+use crate::table;
+
+const NETWORK_CONFIGURED: &str = "NetworkConfigured";
+const LOAD_BALANCER_READY: &str = "LoadBalancerReady";
+const CONDITIONS: condition::Set =
+    condition::Set { dependents: &[LOAD_BALANCER_READY, NETWORK_CONFIGURED] };
+
+/// Names under which clients in the cluster reach the gateway's listeners.
+#[derive(Clone, Debug)]
+pub struct Domains {
+    /// The listener for hosts that the world may see.
+    pub public: String,
+    /// The listener for hosts that the cluster may see.
+    pub private: String,
+}
+
+impl Domains {
+    /// The names of the gateway's Services in `namespace`.
+    pub fn new(namespace: &str, cluster_domain: &str) -> Domains {
+        Domains {
+            public: format!("gateway.{namespace}.svc.{cluster_domain}"),
+            private: format!("gateway-internal.{namespace}.svc.{cluster_domain}"),
+        }
+    }
+}
+
+/// Writes the status of each Ingress of ours, until the cluster stops. To be called after the gateway
+/// was made.
+pub fn start(cluster: &Cluster, domains: Domains, recorder: Recorder) {
+    let mut controller = Controller::new(cluster);
+    let ingresses: Cache<Ingress> = controller.plans::<Ingress>();
+    let plan = PlanFn(move |key: &runtime::cluster::Key, now| match ingresses.at(key) {
+        Some(ingress) => plan(&ingress, &domains, now),
+        None => Plan::nothing(),
+    });
+    cluster.spawn(controller.run(plan, recorder));
+}
+
+/// What is to be written about `ingress`, which is served.
+pub fn plan(ingress: &Ingress, domains: &Domains, now: Timestamp) -> Plan {
+    let mut plan = Plan::about(ingress);
+    if !table::is_ours(ingress) || ingress.metadata.deletion_timestamp.is_some() {
+        return plan;
+    }
+    let before = ingress.status.clone().unwrap_or_default();
+    let mut status = IngressStatus {
+        annotations: before.annotations.clone(),
+        conditions: before.conditions.clone(),
+        observed_generation: before.observed_generation,
+        ..IngressStatus::default()
+    };
+    let conditions = &mut status.conditions;
+    let generation = ingress.metadata.generation;
+    CONDITIONS.begin(conditions, generation, before.observed_generation, now);
+    match table::sites(ingress) {
+        Ok(_) => {
+            CONDITIONS.mark_true(conditions, NETWORK_CONFIGURED, now);
+            CONDITIONS.mark_true(conditions, LOAD_BALANCER_READY, now);
+            status.public_load_balancer = Some(at(&domains.public));
+            status.private_load_balancer = Some(at(&domains.private));
+        }
+        Err(problem) => {
+            let message = problem.to_string();
+            CONDITIONS.mark_false(conditions, NETWORK_CONFIGURED, "InvalidIngress", &message, now);
+        }
+    }
+    CONDITIONS.end(conditions, &before.conditions);
+    status.observed_generation = generation;
+    plan.set_status(ingress, ingress.status.as_ref(), &status);
+    plan
+}
+
+fn at(domain: &str) -> LoadBalancerStatus {
+    let ingress =
+        LoadBalancerIngress { domain_internal: Some(domain.to_owned()), ..Default::default() };
+    LoadBalancerStatus { ingress: vec![ingress] }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn ingress(class: &str, percent: i64) -> Ingress {
+        serde_json::from_value(json!({
+            "metadata": {"name": "i", "namespace": "ns", "generation": 2, "uid": "u",
+                "annotations": {"networking.knative.dev/ingress.class": class}},
+            "spec": {"rules": [{"hosts": ["h"], "http": {"paths": [
+                {"splits": [{"percent": percent, "serviceName": "s", "servicePort": 80}]}]}}]},
+        }))
+        .expect("an Ingress")
+    }
+
+    #[test]
+    fn a_served_ingress_is_ready_and_then_left_alone() {
+        let domains = Domains::new("knative-serving", "cluster.local");
+        let now = Timestamp::from_second(1000).expect("a moment");
+        let mut object = ingress(api::keys::networking::WEFT_CLASS, 100);
+        let write = plan(&object, &domains, now).status.expect("a status");
+        let written: Value = serde_json::from_str(&write.body).expect("JSON");
+        let status: IngressStatus =
+            serde_json::from_value(written["status"].clone()).expect("a status");
+        let types: Vec<_> =
+            status.conditions.iter().map(|it| (it.type_.as_str(), it.is_true())).collect();
+        assert_eq!(
+            types,
+            [("LoadBalancerReady", true), ("NetworkConfigured", true), ("Ready", true)]
+        );
+        assert_eq!(status.observed_generation, Some(2));
+        assert_eq!(
+            written["status"]["publicLoadBalancer"],
+            json!({"ingress": [{"domainInternal": "gateway.knative-serving.svc.cluster.local"}]})
+        );
+        object.status = Some(status);
+        let later = Timestamp::from_second(2000).expect("a moment");
+        assert!(plan(&object, &domains, later).is_settled());
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_does_not_touch_others() {
+        let domains = Domains::new("knative-serving", "cluster.local");
+        let now = Timestamp::from_second(1000).expect("a moment");
+        let broken = ingress(api::keys::networking::WEFT_CLASS, 0);
+        let write = plan(&broken, &domains, now).status.expect("a status");
+        assert!(write.body.contains("leads nowhere"), "{}", write.body);
+        assert!(plan(&ingress("istio", 100), &domains, now).is_settled());
+    }
+}

@@ -1,0 +1,344 @@
+//! Serves the routing table: route, set headers, hand on.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    io::Write,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use api::{headers, networking::Ingress};
+use arc_swap::ArcSwap;
+use bytes::{BufMut, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use parking_lot::Mutex;
+use proxy::{
+    body::Body,
+    hop::{Backend, Boxed, Protocol, Reply, Upstream},
+    serve::Handler,
+};
+use runtime::cluster::{Cluster, Key, cache::Cache};
+
+use crate::{
+    pick,
+    services::{Services, Target},
+    table::{self, Path, Site, Table, To, Visibility},
+};
+
+/// Parts of the table, each replaced by itself: a change copies one part in this many.
+const PARTS: usize = 256;
+/// Sites that one request may pass through. A domain leads to a route, and a route to revisions.
+const SITES: usize = 4;
+
+const REVISION: HeaderName = HeaderName::from_static(headers::REVISION);
+const NAMESPACE: HeaderName = HeaderName::from_static(headers::NAMESPACE);
+const PROXY_REQUEST: HeaderName = HeaderName::from_static(headers::PROXY_REQUEST);
+const ORIGINAL_HOST: HeaderName = HeaderName::from_static(headers::ORIGINAL_HOST);
+const PASSTHROUGH_LB: HeaderName = HeaderName::from_static(headers::PASSTHROUGH_LB);
+const PROBE: HeaderName = HeaderName::from_static(headers::PROBE);
+const HASH: HeaderName = HeaderName::from_static(headers::HASH);
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// The gateway of a cluster.
+pub struct Gateway {
+    routes: Routes,
+    ingresses: Cache<Ingress>,
+    backend: Arc<dyn Backend>,
+    services: Services,
+    /// Counts requests that are split, for want of randomness.
+    draws: AtomicU64,
+}
+
+/// The table as it changes. Readers never wait.
+struct Routes {
+    parts: Vec<ArcSwap<Table>>,
+    hasher: RandomState,
+    /// What each Ingress has in the table. Held while the table changes.
+    sites: Mutex<HashMap<Key, Vec<Arc<Site>>>>,
+}
+
+impl Gateway {
+    /// A gateway for the Ingresses of `cluster`. Requests for revisions go to `backend`, those for
+    /// other Services to their endpoints by `upstream`.
+    pub fn new(
+        cluster: &Cluster,
+        backend: Arc<dyn Backend>,
+        upstream: Arc<dyn Upstream>,
+    ) -> Arc<Gateway> {
+        let ingresses = cluster.cache::<Ingress>();
+        let gateway = Arc::new(Gateway {
+            routes: Routes::new(),
+            ingresses: ingresses.clone(),
+            backend,
+            services: Services::new(cluster, upstream),
+            draws: AtomicU64::new(0),
+        });
+        let weak = Arc::downgrade(&gateway);
+        ingresses.on_change(move |change| {
+            let Some(gateway) = weak.upgrade() else { return };
+            let key = Key::of(&**change.last());
+            let sites = match change.new {
+                None => Vec::new(),
+                Some(ingress) => match table::sites(ingress) {
+                    Ok(sites) => sites,
+                    Err(problem) => {
+                        // What was served before goes on: a mistake must not take a service away.
+                        tracing::warn!(ingress = %key, %problem, "keep the routes as they were");
+                        return;
+                    }
+                },
+            };
+            gateway.routes.set(key, sites);
+        });
+        gateway
+    }
+
+    /// Waits until the table is complete.
+    pub async fn synced(&self) {
+        self.ingresses.synced().await;
+        self.services.synced().await;
+    }
+
+    /// Whether the table is complete.
+    pub fn is_synced(&self) -> bool {
+        self.ingresses.is_synced()
+    }
+
+    /// What answers requests on a listener for clients of `visibility`.
+    pub fn handler(self: &Arc<Self>, visibility: Visibility) -> Handler {
+        let gateway = self.clone();
+        Arc::new(move |request, from| gateway.answer(visibility, request, from))
+    }
+
+    /// The way of one request. Read it from top to bottom.
+    fn answer(
+        self: &Arc<Self>,
+        visibility: Visibility,
+        mut request: Request<Body>,
+        from: SocketAddr,
+    ) -> Reply {
+        let Some(site) = self.site(visibility, request.headers()) else {
+            return at_once(unknown_host(request.headers(), self.is_synced()));
+        };
+        if request.headers().get(PROBE).is_some_and(|probe| probe == headers::PROBE_ANY) {
+            return at_once(echo(&site, request.headers()));
+        }
+        if site.redirect && visibility == Visibility::External {
+            return at_once(to_https(&site, &request));
+        }
+        // These are said between hops; a client's word for them is worth nothing.
+        for name in [REVISION, NAMESPACE, PROXY_REQUEST, ORIGINAL_HOST, PASSTHROUGH_LB] {
+            request.headers_mut().remove(name);
+        }
+        forwarded(request.headers_mut(), from);
+        self.pass(&site, request, SITES)
+    }
+
+    /// Hands `request` to what is behind `site`.
+    fn pass(self: &Arc<Self>, site: &Site, mut request: Request<Body>, sites_left: usize) -> Reply {
+        let Some(path) = site.find(request.uri().path(), request.headers()) else {
+            let why = format!("the host {:?} has nothing at {:?}", site.host, request.uri().path());
+            return at_once(text(StatusCode::NOT_FOUND, why));
+        };
+        let split = match &path.splits[..] {
+            [only] => only,
+            splits => {
+                let random = pick::scramble(self.draws.fetch_add(1, Ordering::Relaxed));
+                let weights = splits.iter().map(|split| split.percent);
+                let chosen = pick::weighted(weights, random);
+                &splits[chosen.expect("the table has no path without a weight")]
+            }
+        };
+        let headers = request.headers_mut();
+        for (name, value) in path.set.iter().chain(&split.set) {
+            headers.insert(name.clone(), value.clone());
+        }
+        if headers.get(HASH).is_some_and(|hash| hash == "override") {
+            headers.insert(HASH, site.hash.clone());
+        }
+        if let Some(host) = &path.rewrite_host {
+            headers.insert(header::HOST, host.clone());
+        }
+        match &split.to {
+            To::Revision(destination) => self.backend.send(destination, request),
+            To::Service { namespace, name, port } => {
+                match self.services.target(namespace, name, port) {
+                    Target::Unknown => at_once(text(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        format!("there is no Service {namespace}/{name} with that port"),
+                    )),
+                    Target::Endpoints(endpoints, protocol) => {
+                        let turn = self.draws.fetch_add(1, Ordering::Relaxed) as usize;
+                        let gateway = self.clone();
+                        Box::pin(async move {
+                            gateway.services.send(endpoints, protocol, request, turn).await
+                        })
+                    }
+                    Target::Alias(alias, port) => {
+                        self.alias(path, alias, port, request, sites_left)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Follows a Service that is another name: of one of our own hosts, or of one somewhere else.
+    fn alias(
+        self: &Arc<Self>,
+        path: &Path,
+        alias: String,
+        port: u16,
+        request: Request<Body>,
+        sites_left: usize,
+    ) -> Reply {
+        if path.rewrite_host.is_some()
+            && let Some(site) = self.site(Visibility::ClusterLocal, request.headers())
+        {
+            if sites_left == 0 {
+                let why = "the hosts lead to each other in a circle".to_owned();
+                return at_once(text(StatusCode::LOOP_DETECTED, why));
+            }
+            return self.pass(&site, request, sites_left - 1);
+        }
+        let gateway = self.clone();
+        Box::pin(async move {
+            match tokio::net::lookup_host((alias.as_str(), port)).await {
+                Ok(found) => {
+                    let endpoints = found.collect();
+                    gateway.services.send(endpoints, Protocol::Http1, request, 0).await
+                }
+                Err(error) => {
+                    tracing::debug!(alias, %error, "resolve the external name of a Service");
+                    let why = format!("the external name {alias:?} cannot be resolved");
+                    text(StatusCode::BAD_GATEWAY, why)
+                }
+            }
+        })
+    }
+
+    fn site(&self, visibility: Visibility, headers: &HeaderMap) -> Option<Arc<Site>> {
+        let host = table::host(headers.get(header::HOST)?.as_bytes())?;
+        self.routes.find(host, visibility)
+    }
+}
+
+impl Routes {
+    fn new() -> Routes {
+        Routes {
+            parts: (0..PARTS).map(|_| ArcSwap::default()).collect(),
+            hasher: RandomState::new(),
+            sites: Mutex::default(),
+        }
+    }
+
+    fn find(&self, host: &str, visibility: Visibility) -> Option<Arc<Site>> {
+        self.parts[self.part(host)].load().find(host, visibility).cloned()
+    }
+
+    /// Gives the Ingress `key` these sites in place of those that it had.
+    fn set(&self, key: Key, new: Vec<Arc<Site>>) {
+        let mut sites = self.sites.lock();
+        let old = sites.remove(&key).unwrap_or_default();
+        let mut changed: Vec<usize> =
+            old.iter().chain(&new).map(|site| self.part(&site.host)).collect();
+        changed.sort_unstable();
+        changed.dedup();
+        for part in changed {
+            let of_part = |sites: &[Arc<Site>]| -> Vec<Arc<Site>> {
+                sites.iter().filter(|site| self.part(&site.host) == part).cloned().collect()
+            };
+            let mut table = Table::clone(&self.parts[part].load());
+            // In one step for readers: the host is never without a site in between.
+            table.remove(&of_part(&old));
+            table.add(&of_part(&new));
+            self.parts[part].store(Arc::new(table));
+        }
+        if !new.is_empty() {
+            sites.insert(key, new);
+        }
+    }
+
+    fn part(&self, host: &str) -> usize {
+        // Without regard to case, since `Table::find` has none either.
+        let lower = |byte: u8| byte.to_ascii_lowercase();
+        let sum = host.bytes().fold(self.hasher.hash_one(0u8), |sum, byte| {
+            (sum ^ u64::from(lower(byte))).wrapping_mul(0x0000_0100_0000_01B3)
+        });
+        (sum >> 32) as usize % PARTS
+    }
+}
+
+fn at_once(response: Response<Body>) -> Reply {
+    let ready: Boxed<Response<Body>> = Box::pin(std::future::ready(response));
+    ready
+}
+
+/// Says which version of the Ingress is served. Source: knative/networking `pkg/http/probe`.
+fn echo(site: &Site, headers: &HeaderMap) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    if let Some(hash) = headers.get(HASH) {
+        let hash = if hash == "override" { &site.hash } else { hash };
+        response.headers_mut().insert(HASH, hash.clone());
+    }
+    response
+}
+
+fn to_https(site: &Site, request: &Request<Body>) -> Response<Body> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let mut response = text(StatusCode::MOVED_PERMANENTLY, String::new());
+    if let Ok(location) = HeaderValue::try_from(format!("https://{}{path}", site.host)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+fn unknown_host(headers: &HeaderMap, synced: bool) -> Response<Body> {
+    if !synced {
+        let mut response = text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the gateway does not know its routes yet".into(),
+        );
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        return response;
+    }
+    let why = match headers.get(header::HOST).and_then(|host| table::host(host.as_bytes())) {
+        None => "the request names no host: add a Host header".to_owned(),
+        Some(host) => format!(
+            "no service has the host {host:?} here: `kubectl get ksvc -A` lists the hosts that there are\n"
+        ),
+    };
+    text(StatusCode::NOT_FOUND, why)
+}
+
+/// Says for whom the request is made, as every proxy does.
+fn forwarded(headers: &mut HeaderMap, from: SocketAddr) {
+    let mut value = BytesMut::with_capacity(48);
+    if let Some(before) = headers.get(FORWARDED_FOR) {
+        value.extend_from_slice(before.as_bytes());
+        value.extend_from_slice(b", ");
+    }
+    let mut writer = value.writer();
+    // Writing to memory cannot fail.
+    let _ = match from {
+        SocketAddr::V4(from) => write!(writer, "{}", from.ip()),
+        SocketAddr::V6(from) => write!(writer, "{}", from.ip().to_canonical()),
+    };
+    if let Ok(value) = HeaderValue::from_maybe_shared(writer.into_inner().freeze()) {
+        headers.insert(FORWARDED_FOR, value);
+    }
+    if !headers.contains_key(FORWARDED_PROTO) {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+}
+
+fn text(status: StatusCode, text: String) -> Response<Body> {
+    proxy::h1::server::error(status, text)
+}
+
+#[cfg(test)]
+mod tests;
