@@ -5,7 +5,10 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
 };
 
 use crate::{
@@ -69,7 +72,69 @@ impl Default for Settings {
     }
 }
 
-/// Serves the connections that `listener` accepts, until `drain` is closed; returns when the last of
+/// Threads that carry connections, each with a runtime of its own.
+///
+/// A request then stays on one core, from the client's socket to the container's: nothing is handed
+/// from thread to thread, and no thread is woken for another's work. What a handler waits for may
+/// come from anywhere.
+pub struct Shards {
+    threads: Vec<Shard>,
+    next: AtomicUsize,
+}
+
+struct Shard {
+    /// Dropped to end the thread.
+    work: Option<mpsc::UnboundedSender<Work>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+impl Shards {
+    /// Starts `count` threads; at least one.
+    pub fn start(count: usize) -> io::Result<Shards> {
+        let threads = (0..count.max(1)).map(|number| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            // Bounded by the connections that servers admit: each is one piece of work.
+            let (work, mut arriving) = mpsc::unbounded_channel::<Work>();
+            let thread = std::thread::Builder::new().name(format!("proxy-{number}"));
+            let thread = thread.spawn(move || {
+                runtime.block_on(async {
+                    while let Some(work) = arriving.recv().await {
+                        work();
+                    }
+                });
+                // Connections are drained by their servers; what is left here has no owner any more.
+                runtime.shutdown_background();
+            })?;
+            Ok(Shard { work: Some(work), thread: Some(thread) })
+        });
+        Ok(Shards { threads: threads.collect::<io::Result<_>>()?, next: AtomicUsize::new(0) })
+    }
+
+    /// Runs `work` in the runtime of the thread whose turn it is.
+    fn run(&self, work: Work) {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.threads.len();
+        if let Some(thread) = &self.threads[turn].work {
+            let _ = thread.send(work); // A thread ends only when its sender is dropped.
+        }
+    }
+}
+
+impl Drop for Shards {
+    fn drop(&mut self) {
+        for shard in &mut self.threads {
+            shard.work = None;
+        }
+        for shard in &mut self.threads {
+            if let Some(thread) = shard.thread.take() {
+                let _ = thread.join(); // A panic of a thread was reported when it happened.
+            }
+        }
+    }
+}
+
+/// Serves the connections that `listener` accepts on this runtime, until `drain` is closed; returns when the last of
 /// them has ended. Each open connection is counted in `drain`.
 ///
 /// Once closed, idle connections are closed at once and others after the request under way.
@@ -78,6 +143,27 @@ pub async fn serve(
     handler: Handler,
     settings: Settings,
     drain: drain::Count,
+) {
+    accept(listener, handler, settings, drain, None).await;
+}
+
+/// As [`serve`], with the connections spread over `shards`.
+pub async fn serve_on(
+    shards: Arc<Shards>,
+    listener: TcpListener,
+    handler: Handler,
+    settings: Settings,
+    drain: drain::Count,
+) {
+    accept(listener, handler, settings, drain, Some(shards)).await;
+}
+
+async fn accept(
+    listener: TcpListener,
+    handler: Handler,
+    settings: Settings,
+    drain: drain::Count,
+    shards: Option<Arc<Shards>>,
 ) {
     let settings = Arc::new(settings);
     let places = Arc::new(Semaphore::new(settings.connections));
@@ -98,10 +184,21 @@ pub async fn serve(
                 let entry = drain.enter();
                 let (handler, settings, drain) = (handler.clone(), settings.clone(), drain.clone());
                 // Owned by `drain`, which is told to end it and waits for it.
-                tokio::spawn(async move {
+                let carry = async move |stream| {
                     connection(stream, from, &handler, &settings, &drain).await;
                     drop((entry, place));
-                });
+                };
+                let Some(shards) = &shards else {
+                    tokio::spawn(carry(stream));
+                    continue;
+                };
+                // A socket belongs to the runtime that polls it.
+                let Ok(stream) = stream.into_std() else { continue };
+                shards.run(Box::new(move || {
+                    if let Ok(stream) = TcpStream::from_std(stream) {
+                        tokio::spawn(carry(stream));
+                    }
+                }));
             }
             Err(error) => {
                 tracing::warn!(%error, "accept a connection");

@@ -544,3 +544,79 @@ async fn speaks_http2_on_the_same_port_and_behind_it() {
         assert_eq!(body.to_bytes(), "abcname.example");
     }
 }
+
+#[tokio::test]
+async fn a_body_of_http1_streams_into_http2() {
+    // The body is then polled by another task than the connection's, and must wake it.
+    let echo: Handler =
+        Arc::new(|request, _| Box::pin(async move { http::Response::new(request.into_body()) }));
+    let origin = start(echo).await;
+    let hop = hop_to(origin.address, Protocol::H2c).await;
+    let mut stream = TcpStream::connect(hop.address).await.expect("connect");
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("write");
+    for (sent, echoed) in [("1\r\na\r\n", "1\r\na\r\n"), ("2\r\nbc\r\n", "2\r\nbc\r\n")] {
+        stream.write_all(sent.as_bytes()).await.expect("write");
+        read_until(&mut stream, echoed).await;
+    }
+    stream.write_all(b"0\r\n\r\n").await.expect("write");
+    assert_eq!(read_until(&mut stream, "0\r\n\r\n").await, "0\r\n\r\n");
+}
+
+#[tokio::test]
+async fn large_bodies_pass_both_ways_whole() {
+    let echo: Handler =
+        Arc::new(|request, _| Box::pin(async move { http::Response::new(request.into_body()) }));
+    let origin = start(echo).await;
+    let bytes: Vec<u8> = (0..3_000_000u32).map(|number| (number % 251) as u8).collect();
+    for (inner, outer) in [
+        (Protocol::Http1, Protocol::Http1),
+        (Protocol::H2c, Protocol::Http1),
+        (Protocol::Http1, Protocol::H2c),
+    ] {
+        let hop = hop_to(origin.address, inner).await;
+        let client = Pool::new(crate::upstream::Settings::default());
+        let request = Request::post("/")
+            .header(header::HOST, "x")
+            .body(Body::full(bytes.clone()))
+            .expect("valid");
+        let response = client.send(hop.address, outer, request).await.expect("a response");
+        let body = tokio::time::timeout(PATIENCE, response.into_body().collect()).await;
+        let body = body.expect("in time").expect("a body").to_bytes();
+        assert!(body == bytes, "{inner:?} {outer:?}: {} bytes", body.len());
+    }
+}
+
+#[test]
+fn shards_carry_connections_and_end() {
+    let shards = Arc::new(Shards::start(2).expect("threads"));
+    let names = Arc::new(parking_lot::Mutex::new(std::collections::BTreeSet::new()));
+    let handler: Handler = Arc::new({
+        let names = names.clone();
+        move |_, _| {
+            let name = std::thread::current().name().map(str::to_owned);
+            names.lock().insert(name.expect("a name"));
+            Box::pin(async { http::Response::new(Body::full("ok")) })
+        }
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let (listener, address) = listen().await;
+        let drain = drain::Count::default();
+        let serving =
+            serve_on(shards.clone(), listener, handler, Settings::default(), drain.clone());
+        let serving = tokio::spawn(serving);
+        for _ in 0..4 {
+            let mut stream = TcpStream::connect(address).await.expect("connect");
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                .await
+                .expect("write");
+            assert!(read_all(&mut stream).await.ends_with("ok"));
+        }
+        drain.close();
+        tokio::time::timeout(PATIENCE, serving).await.expect("it ends").expect("it does not panic");
+    });
+    drop(shards);
+    assert_eq!(names.lock().len(), 2, "{names:?}");
+}
