@@ -240,3 +240,8 @@ pub(crate) fn resource_of(kind: &crate::kinds::Kind) -> String {
 pub(crate) fn key_of(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
+
+/// A time as Kubernetes writes it.
+pub(crate) fn seconds(now: jiff::Timestamp) -> String {
+    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

@@ -2,4 +2,8 @@
 //!
 //! Source: sigs.k8s.io/structured-merge-diff, k8s.io/apimachinery `pkg/util/managedfields`.
 
+pub mod compare;
+pub mod item;
 pub mod managed;
+pub mod merge;
+pub mod set;

@@ -8,7 +8,7 @@ use super::answer::Body;
 use super::call::Call;
 use super::query::{self, WriteOptions};
 use super::status::{Cause, Refusal, Status};
-use super::{admit, allocate, authorize, definitions, key_of, namespaces, pods, resource_of, view};
+use super::{seconds, admit, allocate, authorize, definitions, key_of, namespaces, pods, resource_of, view};
 use crate::apply::managed;
 use crate::kinds::Kind;
 use crate::kinds::problem::FieldError;
@@ -67,8 +67,8 @@ pub fn insert(
         ));
     }
     begin_metadata(&mut value, call.now);
-    own(&mut value, call.now);
     kind.default(&mut value);
+    own(&mut value, call.now);
     namespaces::check_create(server, &kind, &call.path.namespace, &name_of(&value))?;
     for attempt in 0.. {
         let mut value = value.clone();
@@ -181,11 +181,6 @@ fn begin_metadata(value: &mut Value, now: Timestamp) {
     }
     metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
     metadata.insert("creationTimestamp".into(), seconds(now).into());
-}
-
-/// A time as Kubernetes writes it.
-pub fn seconds(now: Timestamp) -> String {
-    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Makes a name from `metadata.generateName` where there is none.

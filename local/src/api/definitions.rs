@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Server;
-use super::create::seconds;
+use super::seconds;
 use super::status::Cause;
 use crate::kinds::Kind;
 use crate::store::Object;

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::answer::{self, Body};
 use super::call::Call;
-use super::create::{seconds, store_refusal};
+use super::create::store_refusal;
+use super::seconds;
 use super::query::{self, DeleteOptions, Propagation, Query};
 use super::status::{Details, Refusal, Status};
 use super::update::Written;

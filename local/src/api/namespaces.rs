@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Server;
-use super::create::seconds;
+use super::seconds;
 use super::status::{Cause, Refusal, Status};
 use crate::kinds::Kind;
 

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::answer::{self, Body};
 use super::call::Call;
-use super::create::{seconds, store_refusal};
+use super::create::store_refusal;
+use super::seconds;
 use super::delete::{self};
 use super::query::{self, DeleteOptions};
 use super::status::{Cause, Refusal, Status};

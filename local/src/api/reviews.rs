@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::answer::{self, Body};
 use super::authorize::{self, Attributes};
 use super::call::Call;
-use super::create::seconds;
+use super::seconds;
 use super::query;
 use super::status::{Cause, Refusal, Status};
 use super::user::User;

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::answer::{self, Body};
 use super::call::Call;
-use super::create::seconds;
+use super::seconds;
 use super::query;
 use super::status::{Refusal, Status};
 use super::user::User;

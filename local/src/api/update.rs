@@ -441,7 +441,7 @@ fn apply(call: &mut Call<'_>, options: &WriteOptions) -> Result<Response<Body>, 
         };
         let old = view::value_of(&kind, &old_object);
         check_applied_revision(call, &config, &old)?;
-        let merged = managed::apply(&kind, &old, &config, &manager, &subresource, force, call.now)
+        let merged = managed::apply(&kind, &old, &config, &managed::Applier { manager: &manager, subresource: &subresource, force, now: call.now })
             .map_err(|error| apply_refusal(call, error))?;
         let Some(merged) = merged else { return view::object(call, 200, &old_object) };
         let fields = merged["metadata"]["managedFields"].clone();
@@ -577,7 +577,7 @@ fn apply_new(
         return Err(call.not_found());
     }
     let empty = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {}});
-    let merged = managed::apply(&kind, &empty, &config, manager, "", false, call.now)
+    let merged = managed::apply(&kind, &empty, &config, &managed::Applier { manager, subresource: "", force: false, now: call.now })
         .map_err(|error| apply_refusal(call, error))?;
     let merged = merged.unwrap_or_else(|| config.clone());
     let fields = merged["metadata"]["managedFields"].clone();
@@ -594,12 +594,13 @@ fn apply_new(
     }
 }
 
-fn apply_refusal(call: &Call<'_>, error: managed::Error) -> Refusal {
+/// What a failed apply is to the client.
+pub fn apply_refusal(call: &Call<'_>, error: managed::Error) -> Refusal {
     let kind = &call.kind;
     match error {
         managed::Error::Conflicts(conflicts) => conflict_status(&conflicts),
         managed::Error::Invalid(text) => {
-            let place = format!("{}/{}", call.path.namespace, call.path.name);
+            let place = format!("/{}", call.path.name);
             let (group, version) = (&kind.group, &kind.version);
             let version =
                 if group.is_empty() { format!("/{version}") } else { format!("{group}/{version}") };
