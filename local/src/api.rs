@@ -42,6 +42,7 @@ mod pods;
 pub mod query;
 mod read;
 mod reviews;
+mod roles;
 mod scale;
 pub mod status;
 pub mod tokens;
@@ -109,6 +110,7 @@ impl Api {
         };
         definitions::load(&server);
         namespaces::begin(&server);
+        roles::begin(&server);
         Ok(Api { server: Arc::new(server), user: Arc::new(User::platform()) })
     }
 
@@ -181,7 +183,7 @@ impl Api {
         if health::is_health(path) {
             return Ok(health::answer(path, &query));
         }
-        let user = authorize::impersonated(server, &self.user, &parts.headers)?;
+        let user = authorize::impersonated(server, &self.user, &parts, &query)?;
         let target = path::parse(path);
         authorize::check(server, &user, &parts, &query, target.as_ref())?;
         let target = match target {

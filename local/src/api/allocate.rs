@@ -19,14 +19,13 @@ const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
 pub struct Network {
     base: u32,
     size: u32,
-    prefix: u8,
 }
 
 impl Network {
     /// A network by its first address and the length of its prefix.
     pub fn new(base: Ipv4Addr, prefix: u8) -> Network {
         let size = 1u32.checked_shl(32 - u32::from(prefix.clamp(1, 32))).unwrap_or(0);
-        Network { base: u32::from(base), size, prefix }
+        Network { base: u32::from(base), size }
     }
 
     fn contains(&self, address: Ipv4Addr) -> bool {
@@ -228,10 +227,8 @@ pub fn validate(server: &Server, kind: &Kind, value: &Value, old: Option<&Value>
         if let Ok(parsed) = address.parse::<Ipv4Addr>() {
             let network = &server.network;
             if !network.contains(parsed) {
-                let range = format!("{}/{}", Ipv4Addr::from(network.base), network.prefix);
-                let text = format!(
-                    "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"
-                );
+
+                let text = format!("failed to allocate IP {address}: the provided network does not match the current range");
                 causes.push(Cause::invalid("spec.clusterIPs", &json!([address]), &text));
             } else if taken(server, value["metadata"]["uid"].as_str().unwrap_or_default())
                 .addresses

@@ -3,7 +3,7 @@
 //! Source: k8s.io/kubernetes `plugin/pkg/auth/authorizer/rbac`.
 
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::Method;
 use serde_json::{Value, json};
 
 use super::Server;
@@ -250,7 +250,9 @@ fn grants_attributes(rule: &Value, what: &Attributes) -> bool {
 }
 
 /// The user that a request is made as.
-pub fn impersonated(server: &Server, user: &User, headers: &HeaderMap) -> Result<User, Refusal> {
+pub fn impersonated(server: &Server, user: &User, parts: &Parts, query: &Query) -> Result<User, Refusal> {
+    let headers = &parts.headers;
+
     let text =
         |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let all = |name: &str| -> Vec<String> {
@@ -274,9 +276,7 @@ pub fn impersonated(server: &Server, user: &User, headers: &HeaderMap) -> Result
         if groups.is_empty() && uid.is_none() && extra.is_empty() {
             return Ok(user.clone());
         }
-        let message =
-            "requested [{ Group  some-group system:masters    }] without impersonating a user";
-        tracing::debug!("{message}");
+        
         let wanted: Vec<String> =
             groups.iter().map(|group| format!("{{Group  {group}  v1    }}")).collect();
         return Err(Status::internal(format!(
@@ -284,6 +284,7 @@ pub fn impersonated(server: &Server, user: &User, headers: &HeaderMap) -> Result
             wanted.join(" ")
         )));
     };
+    let name_is_account = name.starts_with("system:serviceaccount:");
     let ask = |resource: &str, name: &str, namespace: &str, group: &str, subresource: &str| {
         let what = Attributes {
             verb: "impersonate".into(),
@@ -294,7 +295,15 @@ pub fn impersonated(server: &Server, user: &User, headers: &HeaderMap) -> Result
             name: name.into(),
             path: String::new(),
         };
-        if allowed(server, user, &what).is_some() { Ok(()) } else { Err(forbidden(user, &what)) }
+        if allowed(server, user, &what).is_some() {
+            return Ok(());
+        }
+        // The last thing that upstream tries is the right to impersonate for this one action, and it tells of that.
+        let target = super::path::parse(parts.uri.path());
+        let mut action = attributes(parts, query, target.as_ref());
+        let sort = if name_is_account { "serviceaccount" } else { "user-info" };
+        action.verb = format!("impersonate-on:{sort}:{}", action.verb);
+        Err(forbidden(user, &action))
     };
     let account = name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
     match account {

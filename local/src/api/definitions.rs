@@ -32,7 +32,7 @@ fn serve(server: &Server, definition: &Value) {
 /// Prepares a new definition: its conditions are known at once.
 pub fn prepare_create(kind: &Kind, value: &mut Value) {
     if is_definition(kind) {
-        value["status"] = json!({"conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored_versions(value, &[])});
+        value["status"] = json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored_versions(value, &[])});
     }
 }
 

@@ -181,6 +181,14 @@ pub fn delete_object(
         if options.dry_run {
             return Ok(Deleted::Gone(new));
         }
+        if shorter {
+            // Its grace ends now: watchers see that before they see it go.
+            let mut stored = view::to_stored(&kind, new.clone());
+            let resource = resource_of(&kind);
+            let marked = call.server.store.update(&resource, &object.key, &mut stored, object.revision);
+            let marked = marked.map_err(|error| store_refusal(&kind, &call.path.name, &error))?;
+            return remove(call, &marked, new).map(Deleted::Gone);
+        }
         return remove(call, object, new).map(Deleted::Gone);
     }
     if finalizers.is_empty() {
@@ -299,9 +307,7 @@ fn remove(call: &Call<'_>, object: &Arc<Object>, last: Value) -> Result<Value, R
         Ok(gone) => {
             definitions::after_delete(call.server, kind, &gone);
             let mut last = last;
-            if returns_object(kind) && &*kind.plural != "pods" {
-                last["metadata"]["resourceVersion"] = object.revision.to_string().into();
-            }
+            last["metadata"]["resourceVersion"] = gone.revision.to_string().into();
             Ok(last)
         }
         Err(store::Error::Missing(_)) => Err(call.not_found()),

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, header};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::Server;
 use super::answer::{self, Body, Style};
@@ -34,6 +37,7 @@ pub fn answer(
     let aggregated = wants_aggregated(parts);
     match path.trim_end_matches('/') {
         "" => Ok(answer::value(200, style, &json!({"paths": root_paths(&kinds())}))),
+        "/metrics" => Ok(answer::text(200, &metrics(server, &kinds()))),
         "/version" => Ok(answer::value(200, style, &version())),
         "/api" if aggregated? => Ok(discovery_document(&all_groups(&kinds(), true))),
         "/apis" if wants_aggregated(parts)? => Ok(discovery_document(&all_groups(&kinds(), false))),
@@ -83,6 +87,19 @@ pub fn version() -> Value {
     })
 }
 
+/// How much is stored, in Prometheus' text form.
+fn metrics(server: &Server, kinds: &[Arc<Kind>]) -> String {
+    let mut text = String::from("# TYPE apiserver_storage_objects gauge\n");
+    for kind in kinds.iter().filter(|kind| kind.verbs.contains(&"list")) {
+        let count = server.store.count(&super::resource_of(kind));
+        if count > 0 {
+            text.push_str(&format!("apiserver_storage_objects{{group=\"{}\",resource=\"{}\"}} {count}\n", kind.group, kind.plural));
+        }
+    }
+    text.push_str(&format!("# TYPE apiserver_storage_revision counter\napiserver_storage_revision {}\n", server.store.revision()));
+    text
+}
+
 fn wants_aggregated(parts: &Parts) -> Result<bool, Refusal> {
     let accept = parts
         .headers
@@ -124,7 +141,7 @@ fn root_paths(kinds: &[Arc<Kind>]) -> Vec<String> {
         "/healthz/log",
         "/healthz/ping",
         "/livez",
-        "/livez/ping",
+        "/livez/ping", "/metrics",
         "/openapi/v2",
         "/openapi/v3",
         "/openapi/v3/",
@@ -222,6 +239,12 @@ fn resources(server: &Server, target: &Path, style: Style) -> Result<Response<Bo
     ))
 }
 
+/// Tells clients when the stored version changes.
+fn storage_hash(kind: &Kind) -> String {
+    let storage = format!("{}/{}/{}", kind.storage.group, kind.storage.version, kind.kind);
+    STANDARD.encode(&Sha256::digest(storage.as_bytes())[..8])
+}
+
 fn sorted(verbs: &[&'static str]) -> Vec<&'static str> {
     let mut verbs = verbs.to_vec();
     verbs.sort_unstable();
@@ -237,6 +260,9 @@ fn resource_entries(kind: &Kind) -> Vec<Value> {
         }
         if !kind.categories.is_empty() {
             entry["categories"] = json!(kind.categories);
+        }
+        if kind.verbs.contains(&"list") {
+            entry["storageVersionHash"] = storage_hash(kind).into();
         }
         entries.push(entry);
     }

@@ -47,10 +47,10 @@ pub enum View {
     Object,
     /// Rows for people; the flag says `v1beta1`.
     Table { beta: bool },
-    /// Only its metadata.
-    Metadata,
-    /// A list of only metadata.
-    MetadataList,
+    /// Only its metadata; the flag says `v1beta1`.
+    Metadata { beta: bool },
+    /// A list of only metadata; the flag says `v1beta1`.
+    MetadataList { beta: bool },
     /// Discovery of all groups at once.
     Discovery,
 }
@@ -91,8 +91,8 @@ pub fn choose(accept: &str, protobuf: bool, views: impl Fn(View) -> bool) -> Res
             ("", _, _) => View::Object,
             ("Table", "meta.k8s.io", "v1") => View::Table { beta: false },
             ("Table", "meta.k8s.io", "v1beta1") => View::Table { beta: true },
-            ("PartialObjectMetadata", "meta.k8s.io", "v1" | "v1beta1") => View::Metadata,
-            ("PartialObjectMetadataList", "meta.k8s.io", "v1" | "v1beta1") => View::MetadataList,
+            ("PartialObjectMetadata", "meta.k8s.io", "v1" | "v1beta1") => View::Metadata { beta: version != "v1" },
+            ("PartialObjectMetadataList", "meta.k8s.io", "v1" | "v1beta1") => View::MetadataList { beta: version != "v1" },
             ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => View::Discovery,
             _ => continue,
         };

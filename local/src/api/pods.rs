@@ -96,6 +96,9 @@ fn count_generation(new: &mut Value, old: &Value) {
 pub fn bind(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     let options = query::write_options(&call.query, "CreateOptions")?;
     let (value, _) = call.body_value("Binding")?;
+    if value["metadata"]["name"].as_str().unwrap_or_default() != call.path.name {
+        return Err(Status::bad_request("name in URL does not match name in Binding object"));
+    }
     bind_value(call, &value, options.dry_run)
 }
 

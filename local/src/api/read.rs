@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
+use base64::engine::DecodePaddingMode;
 use http::Response;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::answer::Body;
 use super::call::Call;
@@ -127,6 +128,12 @@ pub async fn wait_for(server: &super::Server, revision: u64) -> Result<(), Refus
     Err(Status::too_large_revision(revision, server.store.revision()))
 }
 
+/// Go's decoder takes bits that stand for nothing.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true).with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
 /// Where a list goes on.
 struct Continue {
     revision: u64,
@@ -138,9 +145,7 @@ fn parse_continue(token: &str) -> Result<Continue, Refusal> {
     let refuse = |why: String| {
         Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
     };
-    let bytes = URL_SAFE_NO_PAD
-        .decode(token)
-        .or_else(|_| base64::engine::general_purpose::URL_SAFE.decode(token));
+    let bytes = LENIENT.decode(token);
     let bytes = bytes.map_err(|_| refuse("illegal base64 data".into()))?;
     let value = crate::json::parse(&bytes).map_err(refuse)?.value;
     match value["v"].as_str().unwrap_or_default() {

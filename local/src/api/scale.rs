@@ -10,7 +10,7 @@ use super::status::{Cause, Refusal, Status};
 use super::update::Written;
 use super::{resource_of, update, view};
 use crate::apply::managed;
-use crate::kinds::{Kind, ScalePaths};
+use crate::kinds::ScalePaths;
 use crate::patch;
 
 /// Answers get, replace and patch of a scale.

@@ -31,12 +31,8 @@ pub fn update(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     let old = current(call)?;
     let revision = value["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
     if revision.is_empty() && must_name_revision(&kind) {
-        let cause = Cause::invalid(
-            "metadata.resourceVersion",
-            &json!(0),
-            "must be specified for an update",
-        );
-        return Err(Status::invalid(&kind.group, &kind.kind, &call.path.name, vec![cause]));
+        let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+        return Err(Status::invalid(&kind.group, &kind.plural, &call.path.name, vec![cause]));
     }
     let subresource = call.subresource().to_owned();
     let written = replace(call, &old, value, &options, |old, new, now| {
@@ -117,9 +113,7 @@ pub fn replace(
     let revision = new["metadata"]["resourceVersion"].as_str().unwrap_or_default();
     if !revision.is_empty() && revision != "0" && revision.parse() != Ok(old_object.revision) {
         if revision.parse::<u64>().is_err() {
-            let text = format!("strconv.ParseUint: parsing {revision:?}: invalid syntax");
-            let cause = Cause::invalid("metadata.resourceVersion", &json!(revision), &text);
-            return Err(Status::invalid(&kind.group, &kind.kind, &call.path.name, vec![cause]));
+            return Err(Status::other(500, "", format!("strconv.ParseUint: parsing {revision:?}: invalid syntax"), None));
         }
         return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, CHANGED));
     }
@@ -298,11 +292,10 @@ pub fn patch(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
 }
 
 fn unknown_patch(kind: &Kind) -> Refusal {
-    let offers = if kind.is_custom() {
-        vec![PATCH_TYPES[0], PATCH_TYPES[1], PATCH_TYPES[3], PATCH_TYPES[4]]
-    } else {
-        PATCH_TYPES.to_vec()
-    };
+    if !kind.is_custom() {
+        return Status::other(415, "UnsupportedMediaType", "415: Unsupported Media Type", Some(super::status::Details::default()));
+    }
+    let offers = [PATCH_TYPES[0], PATCH_TYPES[1], PATCH_TYPES[3], PATCH_TYPES[4]];
     Status::unsupported_media_type(format!(
         "the body of the request was in an unknown format - accepted media types include: {}",
         offers.join(", ")
@@ -354,7 +347,7 @@ fn patched(call: &Call<'_>, sort: Patch, value: &mut Value, body: &Value) -> Res
         Patch::Merge => {
             if !body.is_object() {
                 return Err(Status::bad_request(
-                    "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
+                    format!("error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}", patch::json::go_kind(body)),
                 ));
             }
             patch::merge::merge(value, body);
@@ -363,7 +356,7 @@ fn patched(call: &Call<'_>, sort: Patch, value: &mut Value, body: &Value) -> Res
         _ => {
             if !body.is_object() {
                 return Err(Status::bad_request(
-                    "json: cannot unmarshal into Go value of type map[string]interface {}",
+                    format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", patch::json::go_kind(body)),
                 ));
             }
             patch::strategic::merge(value, body, Some(call.kind.schema().root()))

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::answer::{self, Body, Style};
 use super::call::Call;
 use super::negotiate::{Encoding, View};
-use super::status::Refusal;
+use super::status::{Refusal, Status};
 use crate::kinds::{Column, Kind};
 use crate::store::Object;
 
@@ -78,15 +78,24 @@ pub fn value(call: &Call<'_>, code: u16, value: Value) -> Result<Response<Body>,
             table
                 .finish(vec![row], json!({"resourceVersion": value["metadata"]["resourceVersion"]}))
         }
-        View::Metadata | View::MetadataList => metadata(value),
+        View::Metadata { beta } => metadata(value, beta),
+        View::MetadataList { .. } => {
+            let package = if call.kind.group.is_empty() { "core" } else { call.kind.group.split('.').next().unwrap_or_default() };
+            let text = format!("you requested PartialObjectMetadataList, but the requested object is not a list (*{package}.{})", call.kind.kind);
+            return Err(Status::other(406, "NotAcceptable", text, None));
+        }
         _ => value,
     };
     Ok(answer::value(code, call.style(), &value))
 }
 
 /// Only the metadata of an object.
-pub fn metadata(mut value: Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"].take()})
+pub fn metadata(mut value: Value, beta: bool) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": meta_version(beta), "metadata": value["metadata"].take()})
+}
+
+fn meta_version(beta: bool) -> &'static str {
+    if beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" }
 }
 
 /// Answers with a list.
@@ -101,9 +110,14 @@ pub fn list(call: &Call<'_>, objects: Vec<Arc<Object>>, list_metadata: Value) ->
                 .collect();
             answer::value(200, call.style(), &table.finish(rows, list_metadata))
         }
-        View::Metadata | View::MetadataList => {
-            let items: Vec<Value> = objects.iter().map(|object| metadata(object.value())).collect();
-            let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": list_metadata, "items": items});
+        View::Metadata { .. } => {
+            let package = if kind.group.is_empty() { "core" } else { kind.group.split('.').next().unwrap_or_default() };
+            let text = format!("you requested PartialObjectMetadata, but the requested object is a list (*{package}.{})", kind.list_kind);
+            answer::refusal(call.style(), &Status::other(406, "NotAcceptable", text, None))
+        }
+        View::MetadataList { beta } => {
+            let items: Vec<Value> = objects.iter().map(|object| metadata(object.value(), beta)).collect();
+            let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": meta_version(beta), "metadata": list_metadata, "items": items});
             answer::value(200, call.style(), &list)
         }
         _ if call.form.encoding == Encoding::Json && !call.pretty => {
@@ -217,8 +231,7 @@ impl Table {
             Include::Nothing => json!({"cells": cells, "object": null}),
             Include::Object => json!({"cells": cells, "object": value}),
             Include::Metadata => {
-                let mut object = metadata(value);
-                object["apiVersion"] = self.version.into();
+                let object = metadata(value, self.version == "meta.k8s.io/v1beta1");
                 json!({"cells": cells, "object": object})
             }
         }

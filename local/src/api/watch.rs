@@ -275,7 +275,7 @@ impl Watch {
                 let row = table.row(&self.kind, value, self.clock.now());
                 table.finish(vec![row], json!({"resourceVersion": version}))
             }
-            None if self.view != View::Object => view::metadata(value),
+            None if self.view != View::Object => view::metadata(value, false),
             None => value,
         };
         self.line(&json!({"type": what, "object": shown}), out);
@@ -297,7 +297,7 @@ impl Watch {
                     None => value,
                 }
             }
-            View::Metadata | View::MetadataList => {
+            View::Metadata { .. } | View::MetadataList { .. } => {
                 json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
             }
             _ => {

@@ -61,7 +61,8 @@ pub fn apply(value: &mut Value, patch: &Value) -> Result<(), Error> {
     Ok(())
 }
 
-fn go_kind(value: &Value) -> &'static str {
+/// What Go's decoder calls a value.
+pub fn go_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
