@@ -257,7 +257,7 @@ impl<'a> Call<'a> {
             end -= 1;
         }
         name.truncate(end);
-        name
+        if name.is_empty() { "unknown".to_owned() } else { name }
     }
 
     /// Reads the request's body as an object of a kind (as errors name it), without looking at its fields yet.

@@ -138,10 +138,7 @@ pub fn manager_causes(manager: &str) -> Vec<Cause> {
     }
     for (at, letter) in manager.char_indices() {
         if letter.is_control() || (letter != ' ' && letter.is_whitespace()) {
-            let text =
-                format!("invalid character {letter:?} (at position {at})").replace('\'', "'");
-            let text = format!("{text}, should only contain printable characters");
-            let text = text.replacen("invalid character", "invalid character", 1);
+            let text = format!("invalid character U+{:04X} (at position {at})", letter as u32);
             causes.push(Cause::invalid("fieldManager", &json!(manager), &text));
         }
     }

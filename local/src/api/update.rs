@@ -275,7 +275,7 @@ pub fn patch(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
         let names_revision = value["metadata"]["resourceVersion"]
             .as_str()
             .is_some_and(|revision| revision.parse() != Ok(old_object.revision));
-        let value = decoded_patch(call, sort, value, &options)?;
+        let value = decoded_patch(call, sort, value, &body, &options)?;
         check_name(call, &value)?;
         let own = |old: &Value, new: &mut Value, now| {
             managed::on_update(&kind, Some(old), new, &manager, &subresource, now)
@@ -345,6 +345,9 @@ fn patched(call: &Call<'_>, sort: Patch, value: &mut Value, body: &Value) -> Res
             patch::json::Error::Unfit => Status::rejected(),
         }),
         Patch::Merge => {
+            if body.is_null() {
+                return Err(Status::bad_request("Invalid JSON Patch"));
+            }
             if !body.is_object() {
                 return Err(Status::bad_request(
                     format!("error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}", patch::json::go_kind(body)),
@@ -359,19 +362,15 @@ fn patched(call: &Call<'_>, sort: Patch, value: &mut Value, body: &Value) -> Res
                     format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", patch::json::go_kind(body)),
                 ));
             }
-            patch::strategic::merge(value, body, Some(call.kind.schema().root()))
-                .map_err(Status::bad_request)
+            patch::strategic::merge(value, body, Some(call.kind.schema().root())).map_err(|error| {
+                if error == patch::strategic::BAD_RETAIN_KEYS { Status::bad_request(error) } else { Status::other(500, "", error, None) }
+            })
         }
     }
 }
 
 /// A patched object is decoded as if a client had sent it.
-fn decoded_patch(
-    call: &mut Call<'_>,
-    sort: Patch,
-    mut value: Value,
-    options: &WriteOptions,
-) -> Result<Value, Refusal> {
+fn decoded_patch(call: &mut Call<'_>, sort: Patch, mut value: Value, body: &Value, options: &WriteOptions) -> Result<Value, Refusal> {
     let kind = call.kind.clone();
     let name = call.path.name.clone();
     if let Some(map) = value.as_object_mut() {
@@ -398,7 +397,11 @@ fn decoded_patch(
     }
     let shown = value.clone();
     let decoded = crate::schema::decode::decode(value, kind.schema().root()).map_err(|error| {
-        if sort == Patch::Strategic || kind.is_custom() {
+        if sort == Patch::Strategic {
+            let cause = Cause::invalid("patch", &Value::String(patch::strategic::go_text(body)), &restored(&error));
+            return Status::invalid("", "", "", vec![cause]);
+        }
+        if kind.is_custom() {
             return Status::bad_request(format!(
                 "{} in version {:?} cannot be handled as a {}: {error}",
                 kind.kind, kind.version, kind.kind
@@ -416,6 +419,26 @@ fn decoded_patch(
     unknown.sort();
     call.strict(&kind, unknown, options.validation)?;
     Ok(decoded.value)
+}
+
+/// What upstream says when a patched value does not fit into its type.
+fn restored(error: &str) -> String {
+    let kinds = error.strip_prefix("json: cannot unmarshal ").and_then(|rest| Some((rest.split(' ').next()?, rest.rsplit("of type ").next()?)));
+    match kinds {
+        Some((found, wanted)) if wanted.starts_with("[]") => format!("cannot restore slice from {}", go_type(found)),
+        Some((found, wanted)) if wanted.starts_with("map[") => format!("cannot restore map from {}", go_type(found)),
+        Some((found, wanted)) if wanted.contains('.') => format!("cannot restore struct from: {}", go_type(found)),
+        _ => error.to_owned(),
+    }
+}
+
+fn go_type(json: &str) -> &str {
+    match json {
+        "number" => "int64",
+        "array" => "slice",
+        "object" => "map",
+        other => other,
+    }
 }
 
 /// Server-side apply.
@@ -534,16 +557,6 @@ fn check_applied_revision(call: &Call<'_>, config: &Value, old: &Value) -> Resul
     {
         return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, CHANGED));
     }
-    let (given, uid) = (
-        config["metadata"]["uid"].as_str().unwrap_or_default(),
-        old["metadata"]["uid"].as_str().unwrap_or_default(),
-    );
-    if !given.is_empty() && given != uid {
-        let why = format!(
-            "uid mismatch: the provided object specified uid {given}, and the existing object has uid {uid}"
-        );
-        return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, &why));
-    }
     Ok(())
 }
 
@@ -559,23 +572,22 @@ fn apply_new(
     if !subresource.is_empty() {
         return Err(call.not_found());
     }
-    let (uid, revision) = (&config["metadata"]["uid"], &config["metadata"]["resourceVersion"]);
-    if let Some(uid) = uid.as_str().filter(|uid| !uid.is_empty()) {
+    if let Some(uid) = config["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
         let why = format!(
             "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
         );
         return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, &why));
-    }
-    if revision.as_str().is_some_and(|revision| !revision.is_empty()) {
-        return Err(call.not_found());
     }
     let empty = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {}});
     let merged = managed::apply(&kind, &empty, &config, &managed::Applier { manager, subresource: "", force: false, now: call.now })
         .map_err(|error| apply_refusal(call, error))?;
     let merged = merged.unwrap_or_else(|| config.clone());
     let fields = merged["metadata"]["managedFields"].clone();
-    let decoded =
-        crate::schema::decode::decode(merged, kind.schema().root()).map_err(Status::bad_request)?;
+    let mut decoded = crate::schema::decode::decode(merged, kind.schema().root()).map_err(Status::bad_request)?;
+    // A new object has no revision yet, whatever its applier thought.
+    if let Some(metadata) = decoded.value["metadata"].as_object_mut() {
+        metadata.remove("resourceVersion");
+    }
     let inserted = create::insert(call, decoded.value, options, |value, _| {
         if !fields.is_null() {
             value["metadata"]["managedFields"] = fields.clone();

@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn values_are_written_as_kubernetes_writes_them() {
         let value = json!({"kind": "X", "l": [{"b": 1, "a": "1"}, "x", []], "e": {}, "t": "true", "m": "a\nb\n", "d": "2020-01-01T00:00:00Z", "v": "v1", "n": null});
-        let expected = "d: \"2020-01-01T00:00:00Z\"\ne: {}\nkind: X\nl:\n- a: \"1\"\n  b: 1\n- x\n- []\nm: |\n  a\n  b\nn: null\nt: \"true\"\nv: v1\n";
+        let expected = "d: \"2020-01-01T00:00:00Z\"\ne: {}\nkind: X\nl:\n- a: \"1\"\n  b: 1\n- x\n- []\nm: |\n  a\n  b\n\"n\": null\nt: \"true\"\nv: v1\n";
         assert_eq!(super::write(&value), expected);
         assert_eq!(super::read(expected).unwrap().0, value);
     }

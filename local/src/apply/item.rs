@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::schema::{ListType, Node};
+use crate::schema::{ListType, Node, Type};
 
 /// What apply takes a value for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub fn element(item: &Value, list: Node<'_>) -> Result<Box<str>, String> {
     let mut names: Vec<&str> = keys.iter().map(|key| &**key).collect();
     names.sort_unstable();
     for key in &names {
-        let default = || list.items().and_then(|items| items.property(key)).and_then(|place| place.edge.default.clone().or_else(|| place.default.clone()));
+        let default = || key_default(list, key);
         if let Some(value) = item.get(*key).cloned().or_else(default) {
             found.insert((*key).to_owned(), value);
         }
@@ -62,6 +62,25 @@ pub fn element(item: &Value, list: Node<'_>) -> Result<Box<str>, String> {
     }
     let fields: Vec<String> = names.iter().filter_map(|key| found.get(*key).map(|value| format!("{}:{value}", Value::from(*key)))).collect();
     Ok(format!("k:{{{}}}", fields.join(",")).into())
+}
+
+/// The value of a key that an element leaves out. Built-in types have those of their Go types.
+fn key_default(list: Node<'_>, key: &str) -> Option<Value> {
+    let items = list.items()?;
+    let place = items.property(key)?;
+    if let Some(default) = place.edge.default.as_ref().or(place.default.as_ref()) {
+        return Some(default.clone());
+    }
+    items.name?;
+    match key {
+        "protocol" => Some("TCP".into()),
+        _ if !items.required.iter().any(|one| **one == *key) => None,
+        _ => match place.kind {
+            Type::String => Some("".into()),
+            Type::Int32 | Type::Int64 => Some(0.into()),
+            _ => None,
+        },
+    }
 }
 
 /// The place of a field.

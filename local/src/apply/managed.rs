@@ -242,7 +242,8 @@ pub fn apply(kind: &Kind, old: &Value, config: &Value, applier: &Applier<'_>) ->
         }
     }
     let before = entries.clone();
-    let mut fields = compare::fields(config, node).map_err(Error::Invalid)?;
+    let said = compare::fields(config, node).map_err(Error::Invalid)?;
+    let mut fields = said.clone();
     strip(&mut fields, kind, applier.subresource);
     let merged = merge::merge(&live, config, node);
     let mine = |entry: &Entry| entry.is(applier.manager, true, "", applier.subresource);
@@ -250,7 +251,7 @@ pub fn apply(kind: &Kind, old: &Value, config: &Value, applier: &Applier<'_>) ->
     entries.retain(|entry| !mine(entry));
     let owned_by_others = entries.clone();
     let merged = match &last {
-        Some((last, _)) if !last.is_empty() => prune(&merged, last, &fields, &owned_by_others, node),
+        Some((last, _)) if !last.is_empty() => prune(&merged, last, &said, &owned_by_others, node),
         _ => merged,
     };
     let mut difference = differences(kind, &live, &merged, applier.subresource);

@@ -45,8 +45,8 @@ pub fn apply(value: &mut Value, patch: &Value) -> Result<(), Error> {
                 add(value, path, moved)?;
             }
             "copy" => {
-                let copied =
-                    find(value, text("from").ok_or(Error::Unfit)?).cloned().ok_or(Error::Unfit)?;
+                // What is not there is copied as null.
+                let copied = find(value, text("from").ok_or(Error::Unfit)?).cloned().unwrap_or(Value::Null);
                 add(value, path, copied)?;
             }
             "test" => {

@@ -11,6 +11,8 @@ const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 const SET_ORDER: &str = "$setElementOrder/";
+/// A mistake of the client, where all others count as the server's.
+pub const BAD_RETAIN_KEYS: &str = "invalid patch format of retainKeys";
 
 /// Merges a patch into an object. The error is upstream's text.
 pub fn merge(target: &mut Value, patch: &Value, node: Option<Node<'_>>) -> Result<(), String> {
@@ -33,8 +35,11 @@ fn merge_map(
             Some("replace") => Ok(patch),
             Some("delete") => Ok(Map::new()),
             Some("merge") => merge_map(original, patch, node),
-            Some(other) => Err(format!("unknown patch type found: {other}")),
-            None => Err(format!("unknown patch type found: {directive}")),
+            other => {
+                let shown = other.map_or_else(|| format!("%!s(int64={directive})"), str::to_owned);
+                patch.insert(DIRECTIVE.to_owned(), directive);
+                Err(format!("unknown patch type: {shown} in map: {}", go_text(&Value::Object(patch))))
+            }
         };
     }
     retain_keys(&mut original, &mut patch)?;
@@ -61,7 +66,8 @@ fn merge_map(
     }
     for (field, order) in orders {
         let Value::Array(order) = order else {
-            return Err("expecting a list in $setElementOrder".to_owned());
+            let shown = if order.is_null() { "%!s(<nil>)".to_owned() } else { go_text(&order) };
+            return Err(format!("expected a []interface {{}}, but received a {shown}"));
         };
         let place = node.and_then(|node| node.field(&field));
         let key = merge_key(place);
@@ -117,6 +123,21 @@ fn merge_map(
     Ok(original)
 }
 
+/// A value as Go prints it.
+pub fn go_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(list) => format!("[{}]", list.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let mut fields: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{}", go_text(value))).collect();
+            fields.sort();
+            format!("map[{}]", fields.join(" "))
+        }
+        other => other.to_string(),
+    }
+}
+
 fn merge_key<'a>(place: Option<Node<'a>>) -> Option<&'a str> {
     place.and_then(|place| place.patch().merge_key.as_deref())
 }
@@ -134,9 +155,7 @@ fn retain_keys(
         let field =
             key.strip_prefix(SET_ORDER).or_else(|| key.strip_prefix(DELETE_FROM)).unwrap_or(key);
         if !patch[key].is_null() && !listed(field) {
-            return Err(format!(
-                "the keys in patch are not in the retainKeys list: field {field:?}"
-            ));
+            return Err(BAD_RETAIN_KEYS.to_owned());
         }
     }
     original.retain(|key, _| listed(key));
@@ -188,6 +207,12 @@ fn merge_list(
     if original.is_empty() && patch.is_empty() {
         return Ok(original);
     }
+    let objects = |list: &[Value]| list.iter().filter(|item| item.is_object()).count();
+    let count = objects(&original) + objects(&patch);
+    if count > 0 && count < original.len() + patch.len() {
+        let show = |list: &[Value]| go_text(&Value::Array(list.to_vec()));
+        return Err(format!("list element types are not identical: [{} {}]", show(&original), show(&patch)));
+    }
     let sample = patch.first().or(original.first());
     if !sample.is_some_and(Value::is_object) {
         let mut merged = original.clone();
@@ -220,7 +245,7 @@ fn merge_list(
             Some("merge") => {
                 return Err("merging lists cannot yet be specified in the patch".to_owned());
             }
-            Some(other) => return Err(format!("unknown patch type found: {other}")),
+            Some(other) => return Err(format!("unknown patch type: {other} in map: {}", go_text(&item))),
         }
     }
     if replace {
@@ -244,13 +269,7 @@ fn merge_list(
 }
 
 fn missing_key(map: &Map<String, Value>, key: &str) -> String {
-    let fields: Vec<String> = map
-        .iter()
-        .map(|(key, value)| {
-            format!("{key}:{}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-        })
-        .collect();
-    format!("map: map[{}] does not contain declared merge key: {key}", fields.join(" "))
+    format!("map: {} does not contain declared merge key: {key}", go_text(&Value::Object(map.clone())))
 }
 
 /// The patch's elements in the patch's order, the others where the server had them before those.
