@@ -227,8 +227,9 @@ pub fn validate(server: &Server, kind: &Kind, value: &Value, old: Option<&Value>
         if let Ok(parsed) = address.parse::<Ipv4Addr>() {
             let network = &server.network;
             if !network.contains(parsed) {
-
-                let text = format!("failed to allocate IP {address}: the provided network does not match the current range");
+                let text = format!(
+                    "failed to allocate IP {address}: the provided network does not match the current range"
+                );
                 causes.push(Cause::invalid("spec.clusterIPs", &json!([address]), &text));
             } else if taken(server, value["metadata"]["uid"].as_str().unwrap_or_default())
                 .addresses

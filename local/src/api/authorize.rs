@@ -2,8 +2,8 @@
 //!
 //! Source: k8s.io/kubernetes `plugin/pkg/auth/authorizer/rbac`.
 
-use http::request::Parts;
 use http::Method;
+use http::request::Parts;
 use serde_json::{Value, json};
 
 use super::Server;
@@ -250,7 +250,12 @@ fn grants_attributes(rule: &Value, what: &Attributes) -> bool {
 }
 
 /// The user that a request is made as.
-pub fn impersonated(server: &Server, user: &User, parts: &Parts, query: &Query) -> Result<User, Refusal> {
+pub fn impersonated(
+    server: &Server,
+    user: &User,
+    parts: &Parts,
+    query: &Query,
+) -> Result<User, Refusal> {
     let headers = &parts.headers;
 
     let text =
@@ -276,7 +281,7 @@ pub fn impersonated(server: &Server, user: &User, parts: &Parts, query: &Query) 
         if groups.is_empty() && uid.is_none() && extra.is_empty() {
             return Ok(user.clone());
         }
-        
+
         let wanted: Vec<String> =
             groups.iter().map(|group| format!("{{Group  {group}  v1    }}")).collect();
         return Err(Status::internal(format!(

@@ -112,7 +112,9 @@ impl<'a> Call<'a> {
             .and_then(|accept| accept.to_str().ok())
             .unwrap_or_default();
         let form = negotiate::choose(accept, !kind.is_custom(), |view| match view {
-            View::Table { .. } | View::Metadata { .. } | View::MetadataList { .. } => path.subresource.is_empty(),
+            View::Table { .. } | View::Metadata { .. } | View::MetadataList { .. } => {
+                path.subresource.is_empty()
+            }
             _ => false,
         })?;
         let pretty = pretty(&parts) || form.pretty;

@@ -8,7 +8,9 @@ use super::answer::Body;
 use super::call::Call;
 use super::query::{self, WriteOptions};
 use super::status::{Cause, Refusal, Status};
-use super::{seconds, admit, allocate, authorize, definitions, key_of, namespaces, pods, resource_of, view};
+use super::{
+    admit, allocate, authorize, definitions, key_of, namespaces, pods, resource_of, seconds, view,
+};
 use crate::apply::managed;
 use crate::kinds::Kind;
 use crate::kinds::problem::FieldError;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::answer::{self, Body};
 use super::call::Call;
 use super::create::store_refusal;
-use super::seconds;
 use super::query::{self, DeleteOptions, Propagation, Query};
+use super::seconds;
 use super::status::{Details, Refusal, Status};
 use super::update::Written;
 use super::{admit, definitions, namespaces, read, resource_of, view};
@@ -185,7 +185,8 @@ pub fn delete_object(
             // Its grace ends now: watchers see that before they see it go.
             let mut stored = view::to_stored(&kind, new.clone());
             let resource = resource_of(&kind);
-            let marked = call.server.store.update(&resource, &object.key, &mut stored, object.revision);
+            let marked =
+                call.server.store.update(&resource, &object.key, &mut stored, object.revision);
             let marked = marked.map_err(|error| store_refusal(&kind, &call.path.name, &error))?;
             return remove(call, &marked, new).map(Deleted::Gone);
         }

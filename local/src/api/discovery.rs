@@ -93,10 +93,16 @@ fn metrics(server: &Server, kinds: &[Arc<Kind>]) -> String {
     for kind in kinds.iter().filter(|kind| kind.verbs.contains(&"list")) {
         let count = server.store.count(&super::resource_of(kind));
         if count > 0 {
-            text.push_str(&format!("apiserver_storage_objects{{group=\"{}\",resource=\"{}\"}} {count}\n", kind.group, kind.plural));
+            text.push_str(&format!(
+                "apiserver_storage_objects{{group=\"{}\",resource=\"{}\"}} {count}\n",
+                kind.group, kind.plural
+            ));
         }
     }
-    text.push_str(&format!("# TYPE apiserver_storage_revision counter\napiserver_storage_revision {}\n", server.store.revision()));
+    text.push_str(&format!(
+        "# TYPE apiserver_storage_revision counter\napiserver_storage_revision {}\n",
+        server.store.revision()
+    ));
     text
 }
 
@@ -141,7 +147,8 @@ fn root_paths(kinds: &[Arc<Kind>]) -> Vec<String> {
         "/healthz/log",
         "/healthz/ping",
         "/livez",
-        "/livez/ping", "/metrics",
+        "/livez/ping",
+        "/metrics",
         "/openapi/v2",
         "/openapi/v3",
         "/openapi/v3/",

@@ -91,8 +91,12 @@ pub fn choose(accept: &str, protobuf: bool, views: impl Fn(View) -> bool) -> Res
             ("", _, _) => View::Object,
             ("Table", "meta.k8s.io", "v1") => View::Table { beta: false },
             ("Table", "meta.k8s.io", "v1beta1") => View::Table { beta: true },
-            ("PartialObjectMetadata", "meta.k8s.io", "v1" | "v1beta1") => View::Metadata { beta: version != "v1" },
-            ("PartialObjectMetadataList", "meta.k8s.io", "v1" | "v1beta1") => View::MetadataList { beta: version != "v1" },
+            ("PartialObjectMetadata", "meta.k8s.io", "v1" | "v1beta1") => {
+                View::Metadata { beta: version != "v1" }
+            }
+            ("PartialObjectMetadataList", "meta.k8s.io", "v1" | "v1beta1") => {
+                View::MetadataList { beta: version != "v1" }
+            }
             ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => View::Discovery,
             _ => continue,
         };

@@ -10,8 +10,46 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// What readers, writers and administrators of a namespace may touch: group and resources.
 const READABLE: [(&str, &[&str]); 7] = [
-    ("", &["configmaps", "endpoints", "events", "limitranges", "namespaces", "namespaces/status", "persistentvolumeclaims", "persistentvolumeclaims/status", "pods", "pods/log", "pods/status", "replicationcontrollers", "resourcequotas", "resourcequotas/status", "serviceaccounts", "services", "services/status", "bindings"]),
-    ("apps", &["controllerrevisions", "daemonsets", "daemonsets/status", "deployments", "deployments/scale", "deployments/status", "replicasets", "replicasets/scale", "replicasets/status", "statefulsets", "statefulsets/scale", "statefulsets/status"]),
+    (
+        "",
+        &[
+            "configmaps",
+            "endpoints",
+            "events",
+            "limitranges",
+            "namespaces",
+            "namespaces/status",
+            "persistentvolumeclaims",
+            "persistentvolumeclaims/status",
+            "pods",
+            "pods/log",
+            "pods/status",
+            "replicationcontrollers",
+            "resourcequotas",
+            "resourcequotas/status",
+            "serviceaccounts",
+            "services",
+            "services/status",
+            "bindings",
+        ],
+    ),
+    (
+        "apps",
+        &[
+            "controllerrevisions",
+            "daemonsets",
+            "daemonsets/status",
+            "deployments",
+            "deployments/scale",
+            "deployments/status",
+            "replicasets",
+            "replicasets/scale",
+            "replicasets/status",
+            "statefulsets",
+            "statefulsets/scale",
+            "statefulsets/status",
+        ],
+    ),
     ("autoscaling", &["horizontalpodautoscalers", "horizontalpodautoscalers/status"]),
     ("batch", &["cronjobs", "cronjobs/status", "jobs", "jobs/status"]),
     ("discovery.k8s.io", &["endpointslices"]),
@@ -19,8 +57,40 @@ const READABLE: [(&str, &[&str]); 7] = [
     ("policy", &["poddisruptionbudgets", "poddisruptionbudgets/status"]),
 ];
 const WRITABLE: [(&str, &[&str]); 6] = [
-    ("", &["configmaps", "endpoints", "events", "persistentvolumeclaims", "pods", "pods/attach", "pods/eviction", "pods/exec", "pods/portforward", "pods/proxy", "replicationcontrollers", "secrets", "serviceaccounts", "serviceaccounts/token", "services", "services/proxy"]),
-    ("apps", &["daemonsets", "deployments", "deployments/rollback", "deployments/scale", "replicasets", "replicasets/scale", "statefulsets", "statefulsets/scale"]),
+    (
+        "",
+        &[
+            "configmaps",
+            "endpoints",
+            "events",
+            "persistentvolumeclaims",
+            "pods",
+            "pods/attach",
+            "pods/eviction",
+            "pods/exec",
+            "pods/portforward",
+            "pods/proxy",
+            "replicationcontrollers",
+            "secrets",
+            "serviceaccounts",
+            "serviceaccounts/token",
+            "services",
+            "services/proxy",
+        ],
+    ),
+    (
+        "apps",
+        &[
+            "daemonsets",
+            "deployments",
+            "deployments/rollback",
+            "deployments/scale",
+            "replicasets",
+            "replicasets/scale",
+            "statefulsets",
+            "statefulsets/scale",
+        ],
+    ),
     ("autoscaling", &["horizontalpodautoscalers"]),
     ("batch", &["cronjobs", "jobs"]),
     ("networking.k8s.io", &["ingresses", "networkpolicies"]),
@@ -37,18 +107,47 @@ fn roles() -> Vec<(&'static str, Value)> {
     let urls = |urls: &[&str]| json!({"rules": [{"verbs": ["get"], "nonResourceURLs": urls}]});
     let aggregated = |to: &str| json!({"aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {format!("rbac.authorization.k8s.io/aggregate-to-{to}"): "true"}}]}, "rules": []});
     let part = |to: &[&str], rules: Vec<Value>| {
-        let labels: serde_json::Map<String, Value> = to.iter().map(|to| (format!("rbac.authorization.k8s.io/aggregate-to-{to}"), "true".into())).collect();
+        let labels: serde_json::Map<String, Value> = to
+            .iter()
+            .map(|to| (format!("rbac.authorization.k8s.io/aggregate-to-{to}"), "true".into()))
+            .collect();
         json!({"metadata": {"labels": labels}, "rules": rules})
     };
     let mut edit = rules(&WRITABLE, &write);
     edit.push(json!({"apiGroups": [""], "resources": ["secrets", "pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "services/proxy"], "verbs": read}));
-    edit.push(json!({"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["impersonate"]}));
-    let mut admin = rules(&[(GROUP, &["rolebindings", "roles"])], &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]);
+    edit.push(
+        json!({"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["impersonate"]}),
+    );
+    let mut admin = rules(
+        &[(GROUP, &["rolebindings", "roles"])],
+        &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+    );
     admin.push(json!({"apiGroups": ["authorization.k8s.io"], "resources": ["localsubjectaccessreviews"], "verbs": ["create"]}));
     vec![
-        ("cluster-admin", json!({"rules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}, {"verbs": ["*"], "nonResourceURLs": ["*"]}]})),
-        ("system:discovery", urls(&["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"])),
-        ("system:public-info-viewer", urls(&["/healthz", "/livez", "/readyz", "/version", "/version/"])),
+        (
+            "cluster-admin",
+            json!({"rules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}, {"verbs": ["*"], "nonResourceURLs": ["*"]}]}),
+        ),
+        (
+            "system:discovery",
+            urls(&[
+                "/api",
+                "/api/*",
+                "/apis",
+                "/apis/*",
+                "/healthz",
+                "/livez",
+                "/openapi",
+                "/openapi/*",
+                "/readyz",
+                "/version",
+                "/version/",
+            ]),
+        ),
+        (
+            "system:public-info-viewer",
+            urls(&["/healthz", "/livez", "/readyz", "/version", "/version/"]),
+        ),
         (
             "system:basic-user",
             json!({"rules": [
@@ -70,7 +169,11 @@ fn bindings() -> Vec<(&'static str, &'static str, &'static [&'static str])> {
         ("cluster-admin", "cluster-admin", &["system:masters"]),
         ("system:discovery", "system:discovery", &["system:authenticated"]),
         ("system:basic-user", "system:basic-user", &["system:authenticated"]),
-        ("system:public-info-viewer", "system:public-info-viewer", &["system:authenticated", "system:unauthenticated"]),
+        (
+            "system:public-info-viewer",
+            "system:public-info-viewer",
+            &["system:authenticated", "system:unauthenticated"],
+        ),
     ]
 }
 
@@ -80,7 +183,10 @@ pub fn begin(server: &Server) {
         store(server, "clusterroles", name, &mut role);
     }
     for (name, role, groups) in bindings() {
-        let subjects: Vec<Value> = groups.iter().map(|group| json!({"kind": "Group", "apiGroup": GROUP, "name": group})).collect();
+        let subjects: Vec<Value> = groups
+            .iter()
+            .map(|group| json!({"kind": "Group", "apiGroup": GROUP, "name": group}))
+            .collect();
         let mut binding = json!({"subjects": subjects, "roleRef": {"apiGroup": GROUP, "kind": "ClusterRole", "name": role}});
         store(server, "clusterrolebindings", name, &mut binding);
     }
@@ -95,7 +201,8 @@ fn store(server: &Server, plural: &str, name: &str, value: &mut Value) {
     value["metadata"]["uid"] = uuid::Uuid::new_v4().to_string().into();
     value["metadata"]["creationTimestamp"] = super::seconds(server.clock.now()).into();
     value["metadata"]["labels"]["kubernetes.io/bootstrapping"] = "rbac-defaults".into();
-    value["metadata"]["annotations"] = json!({"rbac.authorization.kubernetes.io/autoupdate": "true"});
+    value["metadata"]["annotations"] =
+        json!({"rbac.authorization.kubernetes.io/autoupdate": "true"});
     if let Err(error) = server.store.create(&resource, name, value) {
         tracing::error!(role = name, %error, "a first role cannot be stored");
     }

@@ -83,8 +83,14 @@ pub fn answer(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     changed["metadata"]["resourceVersion"] = new["metadata"]["resourceVersion"].clone();
     let apply = content_type.starts_with("application/apply-patch");
     if apply {
-        let applier = managed::Applier { manager: &manager, subresource: "scale", force: options.force.unwrap_or(false), now: call.now };
-        managed::apply_field(&kind, &value, &mut changed, &paths.spec_replicas, &applier).map_err(|error| update::apply_refusal(call, error))?;
+        let applier = managed::Applier {
+            manager: &manager,
+            subresource: "scale",
+            force: options.force.unwrap_or(false),
+            now: call.now,
+        };
+        managed::apply_field(&kind, &value, &mut changed, &paths.spec_replicas, &applier)
+            .map_err(|error| update::apply_refusal(call, error))?;
     }
     let own = |old: &Value, new: &mut Value, now| {
         if !apply {

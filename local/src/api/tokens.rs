@@ -16,8 +16,8 @@ use sha2::{Digest, Sha256};
 
 use super::answer::{self, Body};
 use super::call::Call;
-use super::seconds;
 use super::query;
+use super::seconds;
 use super::status::{Refusal, Status};
 use super::user::User;
 use super::{Server, resource_of, view};

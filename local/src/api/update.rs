@@ -31,7 +31,11 @@ pub fn update(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     let old = current(call)?;
     let revision = value["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
     if revision.is_empty() && must_name_revision(&kind) {
-        let cause = Cause::invalid("metadata.resourceVersion", &json!(0), "must be specified for an update");
+        let cause = Cause::invalid(
+            "metadata.resourceVersion",
+            &json!(0),
+            "must be specified for an update",
+        );
         return Err(Status::invalid(&kind.group, &kind.plural, &call.path.name, vec![cause]));
     }
     let subresource = call.subresource().to_owned();
@@ -113,7 +117,12 @@ pub fn replace(
     let revision = new["metadata"]["resourceVersion"].as_str().unwrap_or_default();
     if !revision.is_empty() && revision != "0" && revision.parse() != Ok(old_object.revision) {
         if revision.parse::<u64>().is_err() {
-            return Err(Status::other(500, "", format!("strconv.ParseUint: parsing {revision:?}: invalid syntax"), None));
+            return Err(Status::other(
+                500,
+                "",
+                format!("strconv.ParseUint: parsing {revision:?}: invalid syntax"),
+                None,
+            ));
         }
         return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, CHANGED));
     }
@@ -293,7 +302,12 @@ pub fn patch(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
 
 fn unknown_patch(kind: &Kind) -> Refusal {
     if !kind.is_custom() {
-        return Status::other(415, "UnsupportedMediaType", "415: Unsupported Media Type", Some(super::status::Details::default()));
+        return Status::other(
+            415,
+            "UnsupportedMediaType",
+            "415: Unsupported Media Type",
+            Some(super::status::Details::default()),
+        );
     }
     let offers = [PATCH_TYPES[0], PATCH_TYPES[1], PATCH_TYPES[3], PATCH_TYPES[4]];
     Status::unsupported_media_type(format!(
@@ -349,28 +363,40 @@ fn patched(call: &Call<'_>, sort: Patch, value: &mut Value, body: &Value) -> Res
                 return Err(Status::bad_request("Invalid JSON Patch"));
             }
             if !body.is_object() {
-                return Err(Status::bad_request(
-                    format!("error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}", patch::json::go_kind(body)),
-                ));
+                return Err(Status::bad_request(format!(
+                    "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+                    patch::json::go_kind(body)
+                )));
             }
             patch::merge::merge(value, body);
             Ok(())
         }
         _ => {
             if !body.is_object() {
-                return Err(Status::bad_request(
-                    format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", patch::json::go_kind(body)),
-                ));
+                return Err(Status::bad_request(format!(
+                    "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+                    patch::json::go_kind(body)
+                )));
             }
             patch::strategic::merge(value, body, Some(call.kind.schema().root())).map_err(|error| {
-                if error == patch::strategic::BAD_RETAIN_KEYS { Status::bad_request(error) } else { Status::other(500, "", error, None) }
+                if error == patch::strategic::BAD_RETAIN_KEYS {
+                    Status::bad_request(error)
+                } else {
+                    Status::other(500, "", error, None)
+                }
             })
         }
     }
 }
 
 /// A patched object is decoded as if a client had sent it.
-fn decoded_patch(call: &mut Call<'_>, sort: Patch, mut value: Value, body: &Value, options: &WriteOptions) -> Result<Value, Refusal> {
+fn decoded_patch(
+    call: &mut Call<'_>,
+    sort: Patch,
+    mut value: Value,
+    body: &Value,
+    options: &WriteOptions,
+) -> Result<Value, Refusal> {
     let kind = call.kind.clone();
     let name = call.path.name.clone();
     if let Some(map) = value.as_object_mut() {
@@ -398,7 +424,11 @@ fn decoded_patch(call: &mut Call<'_>, sort: Patch, mut value: Value, body: &Valu
     let shown = value.clone();
     let decoded = crate::schema::decode::decode(value, kind.schema().root()).map_err(|error| {
         if sort == Patch::Strategic {
-            let cause = Cause::invalid("patch", &Value::String(patch::strategic::go_text(body)), &restored(&error));
+            let cause = Cause::invalid(
+                "patch",
+                &Value::String(patch::strategic::go_text(body)),
+                &restored(&error),
+            );
             return Status::invalid("", "", "", vec![cause]);
         }
         if kind.is_custom() {
@@ -423,11 +453,19 @@ fn decoded_patch(call: &mut Call<'_>, sort: Patch, mut value: Value, body: &Valu
 
 /// What upstream says when a patched value does not fit into its type.
 fn restored(error: &str) -> String {
-    let kinds = error.strip_prefix("json: cannot unmarshal ").and_then(|rest| Some((rest.split(' ').next()?, rest.rsplit("of type ").next()?)));
+    let kinds = error
+        .strip_prefix("json: cannot unmarshal ")
+        .and_then(|rest| Some((rest.split(' ').next()?, rest.rsplit("of type ").next()?)));
     match kinds {
-        Some((found, wanted)) if wanted.starts_with("[]") => format!("cannot restore slice from {}", go_type(found)),
-        Some((found, wanted)) if wanted.starts_with("map[") => format!("cannot restore map from {}", go_type(found)),
-        Some((found, wanted)) if wanted.contains('.') => format!("cannot restore struct from: {}", go_type(found)),
+        Some((found, wanted)) if wanted.starts_with("[]") => {
+            format!("cannot restore slice from {}", go_type(found))
+        }
+        Some((found, wanted)) if wanted.starts_with("map[") => {
+            format!("cannot restore map from {}", go_type(found))
+        }
+        Some((found, wanted)) if wanted.contains('.') => {
+            format!("cannot restore struct from: {}", go_type(found))
+        }
         _ => error.to_owned(),
     }
 }
@@ -457,8 +495,18 @@ fn apply(call: &mut Call<'_>, options: &WriteOptions) -> Result<Response<Body>, 
         };
         let old = view::value_of(&kind, &old_object);
         check_applied_revision(call, &config, &old)?;
-        let merged = managed::apply(&kind, &old, &config, &managed::Applier { manager: &manager, subresource: &subresource, force, now: call.now })
-            .map_err(|error| apply_refusal(call, error))?;
+        let merged = managed::apply(
+            &kind,
+            &old,
+            &config,
+            &managed::Applier {
+                manager: &manager,
+                subresource: &subresource,
+                force,
+                now: call.now,
+            },
+        )
+        .map_err(|error| apply_refusal(call, error))?;
         let Some(merged) = merged else { return view::object(call, 200, &old_object) };
         let fields = merged["metadata"]["managedFields"].clone();
         let own = |_: &Value, new: &mut Value, _| {
@@ -579,11 +627,17 @@ fn apply_new(
         return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, &why));
     }
     let empty = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {}});
-    let merged = managed::apply(&kind, &empty, &config, &managed::Applier { manager, subresource: "", force: false, now: call.now })
-        .map_err(|error| apply_refusal(call, error))?;
+    let merged = managed::apply(
+        &kind,
+        &empty,
+        &config,
+        &managed::Applier { manager, subresource: "", force: false, now: call.now },
+    )
+    .map_err(|error| apply_refusal(call, error))?;
     let merged = merged.unwrap_or_else(|| config.clone());
     let fields = merged["metadata"]["managedFields"].clone();
-    let mut decoded = crate::schema::decode::decode(merged, kind.schema().root()).map_err(Status::bad_request)?;
+    let mut decoded =
+        crate::schema::decode::decode(merged, kind.schema().root()).map_err(Status::bad_request)?;
     // A new object has no revision yet, whatever its applier thought.
     if let Some(metadata) = decoded.value["metadata"].as_object_mut() {
         metadata.remove("resourceVersion");

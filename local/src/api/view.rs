@@ -80,8 +80,15 @@ pub fn value(call: &Call<'_>, code: u16, value: Value) -> Result<Response<Body>,
         }
         View::Metadata { beta } => metadata(value, beta),
         View::MetadataList { .. } => {
-            let package = if call.kind.group.is_empty() { "core" } else { call.kind.group.split('.').next().unwrap_or_default() };
-            let text = format!("you requested PartialObjectMetadataList, but the requested object is not a list (*{package}.{})", call.kind.kind);
+            let package = if call.kind.group.is_empty() {
+                "core"
+            } else {
+                call.kind.group.split('.').next().unwrap_or_default()
+            };
+            let text = format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list (*{package}.{})",
+                call.kind.kind
+            );
             return Err(Status::other(406, "NotAcceptable", text, None));
         }
         _ => value,
@@ -111,12 +118,20 @@ pub fn list(call: &Call<'_>, objects: Vec<Arc<Object>>, list_metadata: Value) ->
             answer::value(200, call.style(), &table.finish(rows, list_metadata))
         }
         View::Metadata { .. } => {
-            let package = if kind.group.is_empty() { "core" } else { kind.group.split('.').next().unwrap_or_default() };
-            let text = format!("you requested PartialObjectMetadata, but the requested object is a list (*{package}.{})", kind.list_kind);
+            let package = if kind.group.is_empty() {
+                "core"
+            } else {
+                kind.group.split('.').next().unwrap_or_default()
+            };
+            let text = format!(
+                "you requested PartialObjectMetadata, but the requested object is a list (*{package}.{})",
+                kind.list_kind
+            );
             answer::refusal(call.style(), &Status::other(406, "NotAcceptable", text, None))
         }
         View::MetadataList { beta } => {
-            let items: Vec<Value> = objects.iter().map(|object| metadata(object.value(), beta)).collect();
+            let items: Vec<Value> =
+                objects.iter().map(|object| metadata(object.value(), beta)).collect();
             let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": meta_version(beta), "metadata": list_metadata, "items": items});
             answer::value(200, call.style(), &list)
         }

@@ -30,7 +30,12 @@ fn place(path: &[Box<str>]) -> String {
     path.iter().map(|step| super::set::step_text(step)).collect()
 }
 
-fn walk(value: &Value, node: Option<Node<'_>>, path: &mut Vec<Box<str>>, set: &mut Set) -> Result<(), String> {
+fn walk(
+    value: &Value,
+    node: Option<Node<'_>>,
+    path: &mut Vec<Box<str>>,
+    set: &mut Set,
+) -> Result<(), String> {
     match (item::shape(value, node), value) {
         (Shape::Map, Value::Object(map)) => {
             for (name, value) in map {
@@ -47,9 +52,14 @@ fn walk(value: &Value, node: Option<Node<'_>>, path: &mut Vec<Box<str>>, set: &m
             let Some(list_node) = node else { return Ok(()) };
             let mut seen: Vec<Box<str>> = Vec::new();
             for (index, value) in list.iter().enumerate() {
-                let step = item::element(value, list_node).map_err(|error| format!("{}: element {index}: {error}", place(path)))?;
+                let step = item::element(value, list_node)
+                    .map_err(|error| format!("{}: element {index}: {error}", place(path)))?;
                 if seen.contains(&step) {
-                    return Err(format!("{}: duplicate entries for key {}", place(path), super::set::step_text(&step)));
+                    return Err(format!(
+                        "{}: duplicate entries for key {}",
+                        place(path),
+                        super::set::step_text(&step)
+                    ));
                 }
                 seen.push(step.clone());
                 path.push(step);
@@ -77,8 +87,16 @@ struct Walker<'a> {
 }
 
 impl Walker<'_> {
-    fn compare(&mut self, old: Option<&Value>, new: Option<&Value>, node: Option<Node<'_>>, in_leaf: bool) {
-        let shape = |value: Option<&Value>| value.filter(|value| !value.is_null()).map(|value| item::shape(value, node));
+    fn compare(
+        &mut self,
+        old: Option<&Value>,
+        new: Option<&Value>,
+        node: Option<Node<'_>>,
+        in_leaf: bool,
+    ) {
+        let shape = |value: Option<&Value>| {
+            value.filter(|value| !value.is_null()).map(|value| item::shape(value, node))
+        };
         let leaf = match (shape(old), shape(new)) {
             (None, None) => self.leaf(old, new, in_leaf),
             (Some(a), Some(b)) if a != b => {
@@ -102,7 +120,14 @@ impl Walker<'_> {
     }
 
     /// Says whether this place is, or is within, one value.
-    fn visit(&mut self, old: Option<&Value>, new: Option<&Value>, node: Option<Node<'_>>, shape: Shape, in_leaf: bool) -> bool {
+    fn visit(
+        &mut self,
+        old: Option<&Value>,
+        new: Option<&Value>,
+        node: Option<Node<'_>>,
+        shape: Shape,
+        in_leaf: bool,
+    ) -> bool {
         let is_empty = |value: Option<&Value>| match value {
             Some(Value::Object(map)) => map.is_empty(),
             Some(Value::Array(list)) => list.is_empty(),
@@ -113,7 +138,10 @@ impl Walker<'_> {
         }
         if shape == Shape::Map {
             let empty = Map::new();
-            let (a, b) = (old.and_then(Value::as_object).unwrap_or(&empty), new.and_then(Value::as_object).unwrap_or(&empty));
+            let (a, b) = (
+                old.and_then(Value::as_object).unwrap_or(&empty),
+                new.and_then(Value::as_object).unwrap_or(&empty),
+            );
             for (name, value) in a {
                 self.path.push(item::field(name));
                 self.compare(Some(value), b.get(name), item::field_node(node, name), in_leaf);
@@ -141,7 +169,12 @@ impl Walker<'_> {
         for (step, (a, b)) in elements {
             self.path.push(step);
             match (a.as_slice(), b.as_slice()) {
-                ([] | [_], [] | [_]) => self.compare(a.first().copied(), b.first().copied(), item::item_node(node), in_leaf),
+                ([] | [_], [] | [_]) => self.compare(
+                    a.first().copied(),
+                    b.first().copied(),
+                    item::item_node(node),
+                    in_leaf,
+                ),
                 (a, b) if a != b && !in_leaf => match (a.is_empty(), b.is_empty()) {
                     (true, _) => self.out.added.insert(&self.path),
                     (_, true) => self.out.removed.insert(&self.path),
@@ -186,7 +219,13 @@ mod tests {
 
     #[test]
     fn differences_are_fields() {
-        check(json!({"spec": {"replicas": 1}}), json!({"spec": {"replicas": 2}}), &[], &[".spec.replicas"], &[]);
+        check(
+            json!({"spec": {"replicas": 1}}),
+            json!({"spec": {"replicas": 2}}),
+            &[],
+            &[".spec.replicas"],
+            &[],
+        );
         check(
             json!({"metadata": {}}),
             json!({"metadata": {"labels": {"a": "1"}}}),
@@ -194,13 +233,17 @@ mod tests {
             &[],
             &[],
         );
-        let containers = |list: Value| json!({"spec": {"template": {"spec": {"containers": list}}}});
+        let containers =
+            |list: Value| json!({"spec": {"template": {"spec": {"containers": list}}}});
         check(
             containers(json!([{"name": "a", "image": "1"}, {"name": "b"}])),
             containers(json!([{"name": "a", "image": "2"}])),
             &[],
             &[".spec.template.spec.containers[name=\"a\"].image"],
-            &[".spec.template.spec.containers[name=\"b\"]", ".spec.template.spec.containers[name=\"b\"].name"],
+            &[
+                ".spec.template.spec.containers[name=\"b\"]",
+                ".spec.template.spec.containers[name=\"b\"].name",
+            ],
         );
         check(
             json!({"spec": {"selector": {"matchLabels": {"a": "1"}}}}),
@@ -215,7 +258,9 @@ mod tests {
     fn what_an_applied_object_says() {
         let registry = Registry::new();
         let kind = registry.find("", "v1", "configmaps").unwrap();
-        let set = fields(&json!({"data": {"k": "v"}, "binaryData": {}}), Some(kind.schema().root())).unwrap();
+        let set =
+            fields(&json!({"data": {"k": "v"}, "binaryData": {}}), Some(kind.schema().root()))
+                .unwrap();
         assert_eq!(set.write(), json!({"f:binaryData": {}, "f:data": {"f:k": {}}}));
         let kind = registry.find("", "v1", "services").unwrap();
         let twice = json!({"spec": {"ports": [{"port": 80, "protocol": "TCP"}, {"port": 80, "protocol": "TCP"}]}});

@@ -23,7 +23,9 @@ pub fn shape(value: &Value, node: Option<Node<'_>>) -> Shape {
     match value {
         Value::Object(_) if node.is_some_and(|node| node.is_atomic()) => Shape::Leaf,
         Value::Object(_) => Shape::Map,
-        Value::Array(_) if node.is_some_and(|node| *node.list_type() != ListType::Atomic) => Shape::List,
+        Value::Array(_) if node.is_some_and(|node| *node.list_type() != ListType::Atomic) => {
+            Shape::List
+        }
         _ => Shape::Leaf,
     }
 }
@@ -60,7 +62,10 @@ pub fn element(item: &Value, list: Node<'_>) -> Result<Box<str>, String> {
             names.join(" ")
         ));
     }
-    let fields: Vec<String> = names.iter().filter_map(|key| found.get(*key).map(|value| format!("{}:{value}", Value::from(*key)))).collect();
+    let fields: Vec<String> = names
+        .iter()
+        .filter_map(|key| found.get(*key).map(|value| format!("{}:{value}", Value::from(*key))))
+        .collect();
     Ok(format!("k:{{{}}}", fields.join(",")).into())
 }
 

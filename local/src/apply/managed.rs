@@ -51,7 +51,10 @@ struct Entry {
 impl Entry {
     /// Appliers are told apart without the version, updaters with it.
     fn is(&self, manager: &str, apply: bool, api_version: &str, subresource: &str) -> bool {
-        self.manager == manager && self.apply == apply && self.subresource == subresource && (apply || self.api_version == api_version)
+        self.manager == manager
+            && self.apply == apply
+            && self.subresource == subresource
+            && (apply || self.api_version == api_version)
     }
 
     fn shown(&self) -> String {
@@ -98,7 +101,15 @@ fn read(list: &Value) -> Option<Vec<Entry>> {
 /// Writes the entries into an object: appliers first, then by time and name.
 fn write(object: &mut Value, mut entries: Vec<Entry>) {
     entries.retain(|entry| entry.apply || !entry.fields.is_empty());
-    entries.sort_by(|a, b| (!a.apply, &a.time, &a.manager, &a.api_version, &a.subresource).cmp(&(!b.apply, &b.time, &b.manager, &b.api_version, &b.subresource)));
+    entries.sort_by(|a, b| {
+        (!a.apply, &a.time, &a.manager, &a.api_version, &a.subresource).cmp(&(
+            !b.apply,
+            &b.time,
+            &b.manager,
+            &b.api_version,
+            &b.subresource,
+        ))
+    });
     let Some(metadata) = object["metadata"].as_object_mut() else { return };
     if entries.is_empty() {
         metadata.remove("managedFields");
@@ -127,7 +138,17 @@ fn strip(set: &mut Set, kind: &Kind, subresource: &str) {
     for path in [&["f:apiVersion"][..], &["f:kind"], &["f:metadata"]] {
         set.remove(path);
     }
-    for field in ["name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields", "resourceVersion"] {
+    for field in [
+        "name",
+        "namespace",
+        "creationTimestamp",
+        "selfLink",
+        "uid",
+        "clusterName",
+        "generation",
+        "managedFields",
+        "resourceVersion",
+    ] {
         set.remove(&["f:metadata", &format!("f:{field}")]);
     }
     match subresource {
@@ -151,11 +172,23 @@ fn differences(kind: &Kind, old: &Value, new: &Value, subresource: &str) -> Diff
 }
 
 /// Records who set which fields by a create, a replace or a patch.
-pub fn on_update(kind: &Kind, old: Option<&Value>, new: &mut Value, manager: &str, subresource: &str, now: Timestamp) {
+pub fn on_update(
+    kind: &Kind,
+    old: Option<&Value>,
+    new: &mut Value,
+    manager: &str,
+    subresource: &str,
+    now: Timestamp,
+) {
     let before = old.map(|old| &old["metadata"]["managedFields"]).unwrap_or(&Value::Null);
-    let given = new["metadata"].as_object_mut().and_then(|metadata| metadata.remove("managedFields")).unwrap_or(Value::Null);
+    let given = new["metadata"]
+        .as_object_mut()
+        .and_then(|metadata| metadata.remove("managedFields"))
+        .unwrap_or(Value::Null);
     let live = || read(before).unwrap_or_default();
-    let is_reset = given.as_array().is_some_and(|list| list.len() == 1 && list[0].as_object().is_some_and(Map::is_empty));
+    let is_reset = given
+        .as_array()
+        .is_some_and(|list| list.len() == 1 && list[0].as_object().is_some_and(Map::is_empty));
     let mut entries = match read(&given) {
         _ if !subresource.is_empty() => live(),
         _ if is_reset => Vec::new(),
@@ -173,7 +206,14 @@ pub fn on_update(kind: &Kind, old: Option<&Value>, new: &mut Value, manager: &st
 }
 
 /// Gives what changed to a manager and takes it from all others.
-fn record(entries: &mut Vec<Entry>, difference: &Difference, kind: &Kind, manager: &str, subresource: &str, now: Timestamp) {
+fn record(
+    entries: &mut Vec<Entry>,
+    difference: &Difference,
+    kind: &Kind,
+    manager: &str,
+    subresource: &str,
+    now: Timestamp,
+) {
     let mut taken = difference.added.clone();
     taken.union(&difference.modified);
     for entry in entries.iter_mut() {
@@ -190,7 +230,14 @@ fn record(entries: &mut Vec<Entry>, difference: &Difference, kind: &Kind, manage
             entry.fields.union(&taken);
             entry.time = time;
         }
-        None => entries.push(Entry { manager: manager.to_owned(), apply: false, api_version, subresource: subresource.to_owned(), time, fields: taken }),
+        None => entries.push(Entry {
+            manager: manager.to_owned(),
+            apply: false,
+            api_version,
+            subresource: subresource.to_owned(),
+            time,
+            fields: taken,
+        }),
     }
     cap(entries);
 }
@@ -201,17 +248,22 @@ fn cap(entries: &mut Vec<Entry>) {
     if updates <= MOST_UPDATE_ENTRIES {
         return;
     }
-    let (mut updates, mut kept): (Vec<Entry>, Vec<Entry>) = std::mem::take(entries).into_iter().partition(|entry| !entry.apply);
+    let (mut updates, mut kept): (Vec<Entry>, Vec<Entry>) =
+        std::mem::take(entries).into_iter().partition(|entry| !entry.apply);
     updates.sort_by(|a, b| a.time.cmp(&b.time));
     let surplus = updates.len() - MOST_UPDATE_ENTRIES + 1;
     let recent = updates.split_off(surplus);
     for old in updates {
-        match kept.iter_mut().find(|entry| !entry.apply && entry.manager == ANCIENT && entry.api_version == old.api_version) {
+        match kept.iter_mut().find(|entry| {
+            !entry.apply && entry.manager == ANCIENT && entry.api_version == old.api_version
+        }) {
             Some(ancient) => {
                 ancient.fields.union(&old.fields);
                 ancient.time = ancient.time.clone().max(old.time);
             }
-            None => kept.push(Entry { manager: ANCIENT.to_owned(), subresource: String::new(), ..old }),
+            None => {
+                kept.push(Entry { manager: ANCIENT.to_owned(), subresource: String::new(), ..old })
+            }
         }
     }
     kept.extend(recent);
@@ -228,10 +280,18 @@ pub struct Applier<'a> {
 }
 
 /// Merges an applied object into a stored one. None when nothing changes, not even an owner.
-pub fn apply(kind: &Kind, old: &Value, config: &Value, applier: &Applier<'_>) -> Result<Option<Value>, Error> {
+pub fn apply(
+    kind: &Kind,
+    old: &Value,
+    config: &Value,
+    applier: &Applier<'_>,
+) -> Result<Option<Value>, Error> {
     let node = Some(kind.schema().root());
     let mut live = old.clone();
-    let stored = live["metadata"].as_object_mut().and_then(|metadata| metadata.remove("managedFields")).unwrap_or(Value::Null);
+    let stored = live["metadata"]
+        .as_object_mut()
+        .and_then(|metadata| metadata.remove("managedFields"))
+        .unwrap_or(Value::Null);
     let mut entries = read(&stored).unwrap_or_default();
     if entries.is_empty() {
         let empty = json!({});
@@ -247,7 +307,10 @@ pub fn apply(kind: &Kind, old: &Value, config: &Value, applier: &Applier<'_>) ->
     strip(&mut fields, kind, applier.subresource);
     let merged = merge::merge(&live, config, node);
     let mine = |entry: &Entry| entry.is(applier.manager, true, "", applier.subresource);
-    let last = entries.iter().find(|entry| mine(entry)).map(|entry| (entry.fields.clone(), entry.time.clone()));
+    let last = entries
+        .iter()
+        .find(|entry| mine(entry))
+        .map(|entry| (entry.fields.clone(), entry.time.clone()));
     entries.retain(|entry| !mine(entry));
     let owned_by_others = entries.clone();
     let merged = match &last {
@@ -257,7 +320,11 @@ pub fn apply(kind: &Kind, old: &Value, config: &Value, applier: &Applier<'_>) ->
     let mut difference = differences(kind, &live, &merged, applier.subresource);
     settle(&mut entries, &mut difference, applier.force)?;
     let changed = !is_same(&live, &merged);
-    let time = if changed { Some(crate::api::seconds(applier.now)) } else { last.as_ref().and_then(|(_, time)| time.clone()) };
+    let time = if changed {
+        Some(crate::api::seconds(applier.now))
+    } else {
+        last.as_ref().and_then(|(_, time)| time.clone())
+    };
     entries.push(Entry {
         manager: applier.manager.to_owned(),
         apply: true,
@@ -285,7 +352,9 @@ fn settle(entries: &mut Vec<Entry>, difference: &mut Difference, force: bool) ->
         let both = entry.fields.intersection(&wanted);
         if !both.is_empty() {
             let with = entry.shown();
-            conflicts.extend(both.paths().into_iter().map(|field| Conflict { with: with.clone(), field }));
+            conflicts.extend(
+                both.paths().into_iter().map(|field| Conflict { with: with.clone(), field }),
+            );
             entry.fields = entry.fields.difference(&both);
         }
         entry.fields = entry.fields.difference(&difference.removed);
@@ -298,7 +367,13 @@ fn settle(entries: &mut Vec<Entry>, difference: &mut Difference, force: bool) ->
 }
 
 /// Removes what this applier said before and says no more, unless someone else owns it.
-fn prune(merged: &Value, last: &Set, fields: &Set, others: &[Entry], node: Option<Node<'_>>) -> Value {
+fn prune(
+    merged: &Value,
+    last: &Set,
+    fields: &Set,
+    others: &[Entry],
+    node: Option<Node<'_>>,
+) -> Value {
     let Ok(all) = compare::fields(merged, node) else { return merged.clone() };
     let all = all.with_named_fields(node);
     let last = last.with_named_fields(node);
@@ -307,7 +382,9 @@ fn prune(merged: &Value, last: &Set, fields: &Set, others: &[Entry], node: Optio
         owned.union(&entry.fields);
     }
     let owned = owned.with_named_fields(node);
-    let said = |value: &Value| compare::fields(value, node).map(|set| set.with_named_fields(node)).unwrap_or_default();
+    let said = |value: &Value| {
+        compare::fields(value, node).map(|set| set.with_named_fields(node)).unwrap_or_default()
+    };
     let first = merge::without(merged, &last, node);
     let mut kept = said(&first);
     kept.union(&owned);
@@ -316,7 +393,13 @@ fn prune(merged: &Value, last: &Set, fields: &Set, others: &[Entry], node: Optio
 }
 
 /// A write of one field by apply, as the scale subresource makes it: checks its owners and records the new one.
-pub fn apply_field(kind: &Kind, old: &Value, new: &mut Value, path: &[Box<str>], applier: &Applier<'_>) -> Result<(), Error> {
+pub fn apply_field(
+    kind: &Kind,
+    old: &Value,
+    new: &mut Value,
+    path: &[Box<str>],
+    applier: &Applier<'_>,
+) -> Result<(), Error> {
     let mut entries = read(&old["metadata"]["managedFields"]).unwrap_or_default();
     let mut fields = Set::default();
     let steps: Vec<Box<str>> = path.iter().map(|step| super::item::field(step)).collect();
@@ -325,13 +408,25 @@ pub fn apply_field(kind: &Kind, old: &Value, new: &mut Value, path: &[Box<str>],
     let mut difference = differences(kind, old, new, applier.subresource);
     settle(&mut entries, &mut difference, applier.force)?;
     let time = Some(crate::api::seconds(applier.now));
-    entries.push(Entry { manager: applier.manager.to_owned(), apply: true, api_version: kind.api_version(), subresource: applier.subresource.to_owned(), time, fields });
+    entries.push(Entry {
+        manager: applier.manager.to_owned(),
+        apply: true,
+        api_version: kind.api_version(),
+        subresource: applier.subresource.to_owned(),
+        time,
+        fields,
+    });
     write(new, entries);
     Ok(())
 }
 
 fn same_entries(a: &[Entry], b: &[Entry]) -> bool {
-    a.len() == b.len() && a.iter().all(|one| b.iter().any(|other| Entry { time: None, ..one.clone() } == Entry { time: None, ..other.clone() }))
+    a.len() == b.len()
+        && a.iter().all(|one| {
+            b.iter().any(|other| {
+                Entry { time: None, ..one.clone() } == Entry { time: None, ..other.clone() }
+            })
+        })
 }
 
 /// Values that differ only in nulls are the same to a client.
@@ -346,7 +441,13 @@ pub fn same_but_times(a: &Value, b: &Value) -> bool {
     }
     let (Some(a), Some(b)) = (a.as_array(), b.as_array()) else { return false };
     let rest = |entry: &Value| -> Vec<(String, Value)> {
-        entry.as_object().into_iter().flatten().filter(|(key, _)| *key != "time").map(|(key, value)| (key.clone(), value.clone())).collect()
+        entry
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| *key != "time")
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
     };
     a.len() == b.len() && a.iter().all(|one| b.iter().any(|other| rest(one) == rest(other)))
 }

@@ -33,9 +33,13 @@ pub fn merge(old: &Value, new: &Value, node: Option<Node<'_>>) -> Value {
 
 /// Elements of both keep the order of each as far as the two agree; where they do not, the applied order wins.
 fn merge_list(old: &[Value], new: &[Value], list: Node<'_>) -> Vec<Value> {
-    let steps = |values: &[Value]| -> Vec<Option<Box<str>>> { values.iter().map(|value| item::element(value, list).ok()).collect() };
+    let steps = |values: &[Value]| -> Vec<Option<Box<str>>> {
+        values.iter().map(|value| item::element(value, list).ok()).collect()
+    };
     let (old_steps, new_steps) = (steps(old), steps(new));
-    let find = |steps: &[Option<Box<str>>], wanted: &Option<Box<str>>| steps.iter().position(|step| wanted.is_some() && step == wanted);
+    let find = |steps: &[Option<Box<str>>], wanted: &Option<Box<str>>| {
+        steps.iter().position(|step| wanted.is_some() && step == wanted)
+    };
     let merged = |step: &Option<Box<str>>, at: usize| match find(&old_steps, step) {
         Some(before) => merge(&old[before], &new[at], list.items()),
         None => new[at].clone(),

@@ -124,7 +124,10 @@ impl Set {
         let mut both = Set::default();
         for (step, entry) in &self.0 {
             let Some(one) = other.0.get(step) else { continue };
-            let entry = Entry { member: entry.member && one.member, below: entry.below.intersection(&one.below) };
+            let entry = Entry {
+                member: entry.member && one.member,
+                below: entry.below.intersection(&one.below),
+            };
             if entry.member || !entry.below.0.is_empty() {
                 both.0.insert(step.clone(), entry);
             }
@@ -138,7 +141,10 @@ impl Set {
         for (step, entry) in &self.0 {
             let entry = match other.0.get(step) {
                 None => entry.clone(),
-                Some(one) => Entry { member: entry.member && !one.member, below: entry.below.difference(&one.below) },
+                Some(one) => Entry {
+                    member: entry.member && !one.member,
+                    below: entry.below.difference(&one.below),
+                },
             };
             if entry.member || !entry.below.0.is_empty() {
                 rest.0.insert(step.clone(), entry);
@@ -152,11 +158,17 @@ impl Set {
         let mut named = Set::default();
         for (step, entry) in &self.0 {
             let (is_field, below) = match step.strip_prefix("f:") {
-                Some(name) => (node.is_some_and(|node| node.property(name).is_some()), node.and_then(|node| node.field(name))),
+                Some(name) => (
+                    node.is_some_and(|node| node.property(name).is_some()),
+                    node.and_then(|node| node.field(name)),
+                ),
                 None => (false, node.and_then(|node| node.items())),
             };
             let member = entry.member || is_field && !entry.below.is_empty();
-            named.0.insert(step.clone(), Entry { member, below: entry.below.with_named_fields(below) });
+            named.0.insert(
+                step.clone(),
+                Entry { member, below: entry.below.with_named_fields(below) },
+            );
         }
         named
     }
@@ -188,7 +200,12 @@ pub fn step_text(step: &str) -> String {
         "i:" => format!("[{rest}]"),
         _ => {
             let keys: Value = serde_json::from_str(rest).unwrap_or_default();
-            let keys: Vec<String> = keys.as_object().into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+            let keys: Vec<String> = keys
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
             format!("[{}]", keys.join(","))
         }
     }
@@ -208,7 +225,10 @@ mod tests {
     fn sets_are_read_and_written() {
         let value = json!({"f:data": {".": {}, "f:k": {}}, "f:spec": {"f:l": {"k:{\"name\":\"a\"}": {".": {}, "f:v": {}}}}});
         assert_eq!(set(value.clone()).write(), value);
-        assert_eq!(set(value).paths(), [".data", ".data.k", ".spec.l[name=\"a\"]", ".spec.l[name=\"a\"].v"]);
+        assert_eq!(
+            set(value).paths(),
+            [".data", ".data.k", ".spec.l[name=\"a\"]", ".spec.l[name=\"a\"].v"]
+        );
         assert!(Set::parse(&json!({"data": {}})).is_none());
     }
 
@@ -216,11 +236,20 @@ mod tests {
     fn sets_are_combined() {
         let a = json!({"f:a": {}, "f:m": {".": {}, "f:x": {}, "f:y": {}}});
         let b = json!({"f:m": {"f:x": {}}, "f:b": {}});
-        assert_eq!(set(a.clone()).intersection(&set(b.clone())).write(), json!({"f:m": {"f:x": {}}}));
-        assert_eq!(set(a.clone()).difference(&set(b.clone())).write(), json!({"f:a": {}, "f:m": {".": {}, "f:y": {}}}));
+        assert_eq!(
+            set(a.clone()).intersection(&set(b.clone())).write(),
+            json!({"f:m": {"f:x": {}}})
+        );
+        assert_eq!(
+            set(a.clone()).difference(&set(b.clone())).write(),
+            json!({"f:a": {}, "f:m": {".": {}, "f:y": {}}})
+        );
         let mut both = set(a.clone());
         both.union(&set(b));
-        assert_eq!(both.write(), json!({"f:a": {}, "f:b": {}, "f:m": {".": {}, "f:x": {}, "f:y": {}}}));
+        assert_eq!(
+            both.write(),
+            json!({"f:a": {}, "f:b": {}, "f:m": {".": {}, "f:x": {}, "f:y": {}}})
+        );
         assert!(set(a.clone()).difference(&set(a)).is_empty());
     }
 }

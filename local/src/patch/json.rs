@@ -46,7 +46,8 @@ pub fn apply(value: &mut Value, patch: &Value) -> Result<(), Error> {
             }
             "copy" => {
                 // What is not there is copied as null.
-                let copied = find(value, text("from").ok_or(Error::Unfit)?).cloned().unwrap_or(Value::Null);
+                let copied =
+                    find(value, text("from").ok_or(Error::Unfit)?).cloned().unwrap_or(Value::Null);
                 add(value, path, copied)?;
             }
             "test" => {

@@ -38,7 +38,10 @@ fn merge_map(
             other => {
                 let shown = other.map_or_else(|| format!("%!s(int64={directive})"), str::to_owned);
                 patch.insert(DIRECTIVE.to_owned(), directive);
-                Err(format!("unknown patch type: {shown} in map: {}", go_text(&Value::Object(patch))))
+                Err(format!(
+                    "unknown patch type: {shown} in map: {}",
+                    go_text(&Value::Object(patch))
+                ))
             }
         };
     }
@@ -128,9 +131,12 @@ pub fn go_text(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),
-        Value::Array(list) => format!("[{}]", list.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Value::Array(list) => {
+            format!("[{}]", list.iter().map(go_text).collect::<Vec<_>>().join(" "))
+        }
         Value::Object(map) => {
-            let mut fields: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{}", go_text(value))).collect();
+            let mut fields: Vec<String> =
+                map.iter().map(|(key, value)| format!("{key}:{}", go_text(value))).collect();
             fields.sort();
             format!("map[{}]", fields.join(" "))
         }
@@ -211,7 +217,11 @@ fn merge_list(
     let count = objects(&original) + objects(&patch);
     if count > 0 && count < original.len() + patch.len() {
         let show = |list: &[Value]| go_text(&Value::Array(list.to_vec()));
-        return Err(format!("list element types are not identical: [{} {}]", show(&original), show(&patch)));
+        return Err(format!(
+            "list element types are not identical: [{} {}]",
+            show(&original),
+            show(&patch)
+        ));
     }
     let sample = patch.first().or(original.first());
     if !sample.is_some_and(Value::is_object) {
@@ -245,7 +255,9 @@ fn merge_list(
             Some("merge") => {
                 return Err("merging lists cannot yet be specified in the patch".to_owned());
             }
-            Some(other) => return Err(format!("unknown patch type: {other} in map: {}", go_text(&item))),
+            Some(other) => {
+                return Err(format!("unknown patch type: {other} in map: {}", go_text(&item)));
+            }
         }
     }
     if replace {
@@ -269,7 +281,10 @@ fn merge_list(
 }
 
 fn missing_key(map: &Map<String, Value>, key: &str) -> String {
-    format!("map: {} does not contain declared merge key: {key}", go_text(&Value::Object(map.clone())))
+    format!(
+        "map: {} does not contain declared merge key: {key}",
+        go_text(&Value::Object(map.clone()))
+    )
 }
 
 /// The patch's elements in the patch's order, the others where the server had them before those.
