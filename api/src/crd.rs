@@ -332,11 +332,11 @@ mod tests {
         assert_eq!(
             files.iter().collect::<Vec<_>>(),
             names,
-            "write them with `weft crds deploy/crds`"
+            "`weft crds` prints what they should hold"
         );
         for (name, text) in &manifests {
             let found = std::fs::read_to_string(folder.join(name)).expect("a readable file");
-            assert!(found == *text, "{name} is stale: write it with `weft crds deploy/crds`");
+            assert!(found == *text, "{name} is stale: `weft crds` prints what it should hold");
         }
     }
 

@@ -64,10 +64,18 @@ fn not_a_domain(name: &str) -> Option<String> {
         let why = "should be a domain with at least two segments separated by dots";
         return invalid(name, why);
     }
-    name.split('.').find_map(|label| {
-        let wrong = dns_1123_label_errors(label);
-        if wrong.is_empty() { None } else { invalid(label, &wrong.join(",")) }
-    })
+    let wrong: Vec<String> = name
+        .split('.')
+        .filter_map(|label| {
+            let wrong = dns_1123_label_errors(label);
+            if wrong.is_empty() { None } else { invalid(label, &wrong.join(",")) }
+        })
+        .collect();
+    match &wrong[..] {
+        [] => None,
+        [only] => Some(only.clone()),
+        _ => Some(format!("[{}]", wrong.join(", "))),
+    }
 }
 
 fn reference(seen: &Seen<'_>, reference: &Value) -> FieldErrors {

@@ -1,0 +1,211 @@
+//! Knative's admission as recorded, against the embedded API server that asks our own.
+//!
+//! `knative-cases/known-differences.txt` lists the cases that do not pass, with the reason; the list is exact.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use config::{Config, install};
+use controller::admission;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use local::api::{Api, Options, admit::Admission, user::User};
+use parking_lot::RwLock;
+use runtime::clock::Clock;
+use serde_json::{Value, json};
+use tests::{
+    parts,
+    replay::{self, Outcome},
+    same::Bindings,
+};
+
+const CONFIG_MAPS: &str = "/api/v1/namespaces/knative-serving/configmaps";
+
+/// An API server with Knative's kinds and ConfigMaps.
+struct Server {
+    api: Api,
+    config: Arc<RwLock<Config>>,
+}
+
+struct Answer {
+    status: u16,
+    warnings: Vec<String>,
+    body: Value,
+}
+
+impl Server {
+    async fn start() -> Server {
+        let api = Api::open(Options::in_memory(Clock::start())).unwrap();
+        let config = Arc::new(RwLock::new(Config::default()));
+        let (for_default, for_validate) = (config.clone(), config.clone());
+        api.set_admission(Admission {
+            default: Arc::new(move |request| admission::default(request, &for_default.read())),
+            validate: Arc::new(move |request| admission::validate(request, &for_validate.read())),
+        });
+        let server = Server { api, config };
+        for crd in api::crd::crds() {
+            let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+            server.create(path, json!(crd)).await;
+        }
+        for namespace in ["kn-a", "kn-c", "knative-serving"] {
+            server.create("/api/v1/namespaces", json!({"metadata": {"name": namespace}})).await;
+        }
+        for map in install::config_maps() {
+            server.create(CONFIG_MAPS, json!(map)).await;
+        }
+        // Knative's own, which we check but do not install.
+        server.create(CONFIG_MAPS, json!({"metadata": {"name": "config-certmanager"}})).await;
+        server
+    }
+
+    async fn create(&self, path: &str, body: Value) {
+        let answer = self.ask("POST", path, "kn-admin", &json!({}), Some(body.to_string())).await;
+        assert_eq!(answer.status, 201, "{path}: {}", answer.body);
+    }
+
+    async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        user: &str,
+        headers: &Value,
+        body: Option<String>,
+    ) -> Answer {
+        let groups = vec!["system:masters".to_owned(), "system:authenticated".to_owned()];
+        let user = User { name: user.to_owned(), groups, ..User::default() };
+        let mut request = Request::builder().method(Method::try_from(method).unwrap()).uri(path);
+        for (name, value) in headers.as_object().into_iter().flatten() {
+            request = request.header(name, value.as_str().unwrap());
+        }
+        let request = request.body(Full::new(Bytes::from(body.unwrap_or_default()))).unwrap();
+        let response = self.api.as_user(user).handle(request).await;
+        let status = response.status().as_u16();
+        let warnings = response.headers().get_all("warning").iter();
+        let warnings = warnings.map(|it| it.to_str().unwrap().to_owned()).collect();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        Answer { status, warnings, body: serde_json::from_slice(&body).unwrap_or_default() }
+    }
+
+    /// Reads the ConfigMaps, as the platform does when they change.
+    async fn reload(&self) {
+        let list = self.ask("GET", CONFIG_MAPS, "kn-admin", &json!({}), None).await.body;
+        let mut config = Config::default();
+        for map in list["items"].as_array().unwrap() {
+            let data: BTreeMap<String, String> =
+                serde_json::from_value(map["data"].clone()).unwrap_or_default();
+            config.read(map["metadata"]["name"].as_str().unwrap(), &data).unwrap();
+        }
+        *self.config.write() = config;
+    }
+
+    /// Runs the steps of a case; says what differs from the record.
+    async fn replay(&self, case: &Value) -> Vec<String> {
+        let mut differences = Vec::new();
+        let mut bindings = Bindings::default();
+        let mut changed_maps = Vec::new();
+        let mut collections = BTreeSet::new();
+        for (at, step) in case["steps"].as_array().unwrap().iter().enumerate() {
+            let request = &step["request"];
+            let method = request["method"].as_str().unwrap();
+            let path = bindings.fill(request["path"].as_str().unwrap());
+            let plain = path.split('?').next().unwrap().to_owned();
+            if plain.starts_with(CONFIG_MAPS) && !path.contains("dryRun") {
+                let map = self.ask("GET", &plain, "kn-admin", &json!({}), None).await.body;
+                changed_maps.push((plain.clone(), map));
+            } else if !plain.starts_with("/api/") {
+                let is_collection = method == "POST";
+                let end = if is_collection { plain.len() } else { plain.rfind('/').unwrap() };
+                collections.insert(plain[..end].to_owned());
+            }
+            let body = match &request["body"] {
+                Value::Null => request["bodyText"].as_str().map(str::to_owned),
+                body => Some(body.to_string()),
+            };
+            let body = body.map(|body| bindings.fill(&body));
+            let user = request["user"].as_str().unwrap_or("kn-admin");
+            let mut answer = self.ask(method, &path, user, &request["headers"], body).await;
+            if plain.starts_with(CONFIG_MAPS) {
+                self.reload().await;
+            }
+            let recorded = &step["response"];
+            if recorded["status"] != answer.status {
+                let message = answer.body["message"].as_str().unwrap_or_default();
+                differences.push(format!(
+                    "step {at}: {} {message}, recorded {} {}",
+                    answer.status, recorded["status"], recorded["body"]["message"]
+                ));
+                continue;
+            }
+            if step["setup"] == true {
+                continue;
+            }
+            let warnings = recorded.get("warning").cloned().unwrap_or(json!([]));
+            let found = bindings.differences(
+                &json!({ "warnings": warnings }),
+                &json!({
+                    "warnings": answer.warnings
+                }),
+            );
+            differences.extend(found.into_iter().map(|it| format!("step {at}{it}")));
+            if let Some(recorded) = recorded.get("body") {
+                ours_to_recorded(&mut answer.body, recorded);
+                let found = bindings.differences(recorded, &answer.body);
+                differences.extend(found.into_iter().map(|it| format!("step {at}{it}")));
+            }
+        }
+        for (path, mut map) in changed_maps.into_iter().rev() {
+            map["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+            let answer =
+                self.ask("PUT", &path, "kn-admin", &json!({}), Some(map.to_string())).await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            self.reload().await;
+        }
+        for collection in collections {
+            self.ask("DELETE", &collection, "kn-admin", &json!({}), None).await;
+        }
+        differences
+    }
+}
+
+/// Our ConfigMaps have their own documentation and image; what else they hold is compared.
+fn ours_to_recorded(found: &mut Value, recorded: &Value) {
+    for path in ["/metadata/annotations/knative.dev~1example-checksum", "/data/queue-sidecar-image"]
+    {
+        if let (Some(found), Some(recorded)) = (found.pointer_mut(path), recorded.pointer(path))
+            && recorded.is_string()
+        {
+            *found = recorded.clone();
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_as_the_recorded_webhooks() {
+    let folder = parts::root().join("tests/knative-cases");
+    let text = std::fs::read(folder.join("serving-admission.json")).unwrap();
+    let cases: Vec<Value> = serde_json::from_slice(&text).unwrap();
+    let server = Server::start().await;
+    let mut outcome = Outcome::default();
+    let mut replayed = BTreeSet::new();
+    for case in &cases {
+        let name = format!("serving-admission/{}", case["name"].as_str().unwrap());
+        let differences = server.replay(case).await;
+        // By kind, which names begin with.
+        let kind = case["name"].as_str().unwrap().split('-').next().unwrap();
+        let (all, passed) = outcome.areas.entry(kind.to_owned()).or_default();
+        *all += 1;
+        *passed += usize::from(differences.is_empty());
+        if !differences.is_empty() {
+            outcome.failures.insert(name.clone(), differences.join("; "));
+        }
+        replayed.insert(name);
+    }
+    for (kind, (all, passed)) in &outcome.areas {
+        println!("{kind:14} {passed:4} / {all}");
+    }
+    let known = replay::known(&folder.join("known-differences.txt"));
+    replay::compare(&outcome, &known, &replayed);
+}
