@@ -326,7 +326,10 @@ pub async fn send(cluster: &Cluster, write: &Write) -> Result<(), kube::Error> {
             }
             Ok(())
         }
-        Err(kube::Error::Api(status)) if is_gone(write.verb, &status) => Ok(()),
+        Err(kube::Error::Api(status)) if is_gone(write.verb, &status) => {
+            tracing::debug!(kind = write.kind, key = %write.key, "gone before it was written");
+            Ok(())
+        }
         Err(error) => Err(error),
     }
 }

@@ -224,7 +224,9 @@ fn is_written(value: &Value, node: Node<'_>, name: &str, field: Node<'_>) -> boo
         Value::String(text) => text.is_empty() && !field.edge.empty_counts,
         Value::Array(items) => items.is_empty(),
         Value::Object(fields) => {
-            fields.is_empty() && (field.additional.is_some() || field.preserve_unknown)
+            // A type with a name and no fields is a struct behind a pointer: its being there counts.
+            let is_map = field.additional.is_some() || field.preserve_unknown;
+            fields.is_empty() && is_map && field.name.is_none()
         }
         Value::Bool(value) => !value && !field.edge.empty_counts,
         Value::Number(number) => number.as_i64() == Some(0) && !field.edge.empty_counts,
