@@ -16,6 +16,9 @@ use crate::{
 /// Name of the ConfigMap.
 pub const NAME: &str = "config-network";
 
+/// Key of [`Network::external_port`].
+pub const EXTERNAL_PORT: &str = "external-port";
+
 /// The values of `config-network`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
@@ -39,6 +42,9 @@ pub struct Network {
     pub mesh_compatibility_mode: MeshCompatibility,
     /// Scheme of URLs while there are no certificates: `http` or `https`.
     pub default_external_scheme: String,
+    /// Port of the gateway as clients reach it; absent where it is the scheme's own. Weft's addition:
+    /// `weft up` sets it when port 80 is not to be had.
+    pub external_port: Option<u16>,
 }
 
 /// What a gateway does with plain HTTP.
@@ -83,6 +89,7 @@ impl Default for Network {
             enable_mesh_pod_addressability: false,
             mesh_compatibility_mode: MeshCompatibility::Auto,
             default_external_scheme: "http".to_string(),
+            external_port: None,
         }
     }
 }
@@ -136,6 +143,15 @@ impl Network {
             data.bool(keys[5], &mut read.autocreate_cluster_domain_claims)?;
             data.text(keys[6], &mut read.default_external_scheme);
         }
+        let mut port = 0;
+        data.i64(EXTERNAL_PORT, &mut port)?;
+        read.external_port = match u16::try_from(port) {
+            Ok(0) => None,
+            Ok(port) => Some(port),
+            Err(_) => {
+                return Err(Error::new(format!("{EXTERNAL_PORT} = {port}, must be 0 to 65535")));
+            }
+        };
         data.bool("enable-mesh-pod-addressability", &mut read.enable_mesh_pod_addressability)?;
         data.bool("internal-encryption", &mut internal_encryption)?;
         match data.get("mesh-compatibility-mode").map(str::to_ascii_lowercase).as_deref() {

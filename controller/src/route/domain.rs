@@ -87,13 +87,17 @@ pub fn visibility(route: &Route, config: &Config) -> Visibility {
     Visibility::External
 }
 
-/// The URL of a host.
+/// The URL of a host; hosts outside the cluster carry the gateway's port where it is not the
+/// scheme's own.
 pub fn url(host: &str, visibility: Visibility, config: &Config) -> String {
-    let scheme = match visibility {
-        Visibility::ClusterLocal => "http",
-        Visibility::External => &config.network.default_external_scheme,
-    };
-    format!("{scheme}://{host}")
+    let network = &config.network;
+    match (visibility, network.external_port) {
+        (Visibility::ClusterLocal, _) => format!("http://{host}"),
+        (Visibility::External, None) => format!("{}://{host}", network.default_external_scheme),
+        (Visibility::External, Some(port)) => {
+            format!("{}://{host}:{port}", network.default_external_scheme)
+        }
+    }
 }
 
 /// Whether labels make what they are on visible in the cluster only.
