@@ -53,6 +53,8 @@ pub enum Command {
     Autoscaler(AutoscalerRole),
     /// Run the activator against a cluster: it holds requests for revisions at zero.
     Activator(ActivatorRole),
+    /// Run the gateway against a cluster: it routes requests to revisions.
+    Gateway(GatewayRole),
     /// Run beside a container of a revision; configured by the controller through its environment.
     Queue,
     /// Run one of the sample services; this is what the sample images start.
@@ -199,6 +201,21 @@ pub struct ActivatorRole {
     /// Address that takes requests.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8012")]
     pub addr: SocketAddr,
+    /// URL that load reports go to.
+    #[arg(long, default_value = "http://autoscaler.knative-serving.svc.cluster.local:8080")]
+    pub autoscaler: String,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct GatewayRole {
+    #[command(flatten)]
+    pub role: Role,
+    /// Address for requests from outside the cluster.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    pub addr: SocketAddr,
+    /// Address for requests from inside the cluster.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8081")]
+    pub local_addr: SocketAddr,
     /// URL that load reports go to.
     #[arg(long, default_value = "http://autoscaler.knative-serving.svc.cluster.local:8080")]
     pub autoscaler: String,

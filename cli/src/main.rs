@@ -57,6 +57,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Controller(role) => roles::controller(role).await,
             Command::Autoscaler(role) => roles::autoscaler(role).await,
             Command::Activator(role) => roles::activator(role).await,
+            Command::Gateway(role) => roles::gateway(role).await,
             Command::Sample(_) | Command::PodExec { .. } | Command::Crds | Command::Queue => {
                 unreachable!("answered above")
             }

@@ -6,6 +6,11 @@ use ::config::Config;
 use activator::serve::{Activator, Settings, Sink};
 use anyhow::Context;
 use autoscaler::drive::{self, Autoscaler};
+use mesh::{
+    ack::{self, Domains},
+    gateway::Gateway,
+    table::Visibility,
+};
 use proxy::{
     drain, queue,
     serve::{Handler, serve},
@@ -97,6 +102,25 @@ pub async fn activator(role: args::ActivatorRole) -> anyhow::Result<()> {
     let handler = activator::role::handler(activator, context.readiness.clone(), CLUSTER_DOMAIN);
     context.readiness.set(true);
     forward(&context, vec![(listener, handler)]).await;
+    Ok(())
+}
+
+/// `weft gateway`: holds requests itself, with the activator as a library.
+pub async fn gateway(role: args::GatewayRole) -> anyhow::Result<()> {
+    let context = start(&role.role, "weft-gateway").await?;
+    let (outside, inside) = (listen(role.addr).await?, listen(role.local_addr).await?);
+    let activator = hold(&context, &role.autoscaler)?;
+    let upstream = Arc::new(Pool::new(Default::default()));
+    let gateway = Gateway::new(&context.cluster, Arc::new(activator), upstream);
+    let domains = Domains::new(&role.role.system_namespace, CLUSTER_DOMAIN);
+    ack::start(&context.cluster, domains, context.recorder.clone());
+    gateway.synced().await;
+    context.readiness.set(true);
+    let ports = vec![
+        (outside, gateway.handler(Visibility::External)),
+        (inside, gateway.handler(Visibility::ClusterLocal)),
+    ];
+    forward(&context, ports).await;
     Ok(())
 }
 

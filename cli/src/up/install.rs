@@ -18,9 +18,12 @@ use kube::{
 const MANAGER: &str = "weft";
 /// The domain of services on one machine: resolvers and browsers know it as this machine.
 const DOMAIN: &str = "localhost";
+/// The port that URLs need not name.
+const HTTP: u16 = 80;
 
-/// Installs into `namespace`; repeating it changes nothing.
-pub async fn install(client: &Client, namespace: &str) -> anyhow::Result<()> {
+/// Installs into `namespace`; repeating it changes nothing. URLs will carry `gateway_port` unless it is
+/// HTTP's own.
+pub async fn install(client: &Client, namespace: &str, gateway_port: u16) -> anyhow::Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let metadata = ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() };
     create(&namespaces, Namespace { metadata, ..Namespace::default() }).await?;
@@ -41,6 +44,13 @@ pub async fn install(client: &Client, namespace: &str) -> anyhow::Result<()> {
         }
         create(&config_maps, config_map).await?;
     }
+    // The port may be another one in each run.
+    let port = if gateway_port == HTTP { 0 } else { gateway_port };
+    let patch = serde_json::json!({"data": {config::network::EXTERNAL_PORT: port.to_string()}});
+    config_maps
+        .patch(config::network::NAME, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .context("set the gateway's port in config-network")?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
+    time::Duration,
 };
 
 use activator::serve::Activator;
@@ -14,14 +15,23 @@ use autoscaler::drive::{self, Autoscaler};
 use controller::revision::digest::{Question, Resolver};
 use kube::Client;
 use local::{
-    api::{Api, Options},
+    api::{Api, Options, admit::Admission},
     images::{Image, Images},
     node::{self, Node, netlink::Range, output::Outputs},
     serve::{self, Certificate},
     workloads,
 };
+use mesh::{
+    ack::{self, Domains},
+    gateway::Gateway,
+    table::Visibility,
+};
+use proxy::{
+    drain,
+    serve::{Shards, serve_on},
+};
 use runtime::{clock::Clock, cluster::Cluster, config as live, events::Recorder, metrics::Metrics};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::install;
@@ -31,6 +41,12 @@ use crate::{command::image, place};
 const NODE: &str = "weft";
 /// Addresses of Services, as kubeadm's default has them.
 const SERVICES: Range = Range { address: Ipv4Addr::new(10, 96, 0, 0), prefix: 16 };
+/// The domain of the cluster's names.
+const CLUSTER_DOMAIN: &str = "cluster.local";
+/// The port at which pods call each other's services.
+const HTTP: u16 = 80;
+/// How long requests in flight may go on when the platform stops: people wait for it.
+const DRAIN: Duration = Duration::from_secs(5);
 /// Where programs are looked for in containers, as in most images.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -55,6 +71,10 @@ pub struct Platform {
     api: tokio::task::JoinHandle<()>,
     workloads: workloads::Handle,
     node: Node,
+    autoscaler: Autoscaler,
+    /// The gateway's connections.
+    open: drain::Count,
+    listeners: JoinSet<()>,
 }
 
 impl Platform {
@@ -76,9 +96,19 @@ impl Platform {
         serve::private_file(&place::kubeconfig(data_dir), &kubeconfig)?;
         let cluster = Cluster::new(api.client(), clock, stop.clone());
         let system = config::env::system_namespace();
-        install::install(cluster.client(), &system).await?;
+        install::install(cluster.client(), &system, http_addr.port()).await?;
         let recorder = Recorder::start(&cluster, "weft");
         let live = live::watch(&cluster, &system, &recorder).await;
+
+        let (defaulting, validating) = (live.clone(), live.clone());
+        api.set_admission(Admission {
+            default: Arc::new(move |request| {
+                controller::admission::default(request, &defaulting.borrow())
+            }),
+            validate: Arc::new(move |request| {
+                controller::admission::validate(request, &validating.borrow())
+            }),
+        });
 
         // What a cluster runs besides: controllers of workloads, and a node.
         let workloads = workloads::start(api.client(), clock, certificate.pem().to_owned());
@@ -91,7 +121,7 @@ impl Platform {
                 images: images.clone(),
                 outputs,
                 name: NODE.to_owned(),
-                cluster_domain: "cluster.local".to_owned(),
+                cluster_domain: CLUSTER_DOMAIN.to_owned(),
                 services: SERVICES,
                 binary: std::env::current_exe().context("find this program")?,
                 environment: BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]),
@@ -118,19 +148,40 @@ impl Platform {
             drive::Settings { system_namespace: system.clone(), path: drive::Path::Here },
         );
         let reports = autoscaler.reports();
-        let _activator = Activator::start(
+        let activator = Activator::start(
             &cluster,
             live.clone(),
             node.upstream(),
             Arc::new(move |report| reports.send(report)),
             activator::serve::Settings::new(NODE),
         );
+        let gateway = Gateway::new(&cluster, Arc::new(activator), node.upstream());
+        ack::start(&cluster, Domains::new(&system, CLUSTER_DOMAIN), recorder.named("weft-gateway"));
+        gateway.synced().await;
+        let cores = std::thread::available_parallelism().map_or(1, |it| it.get());
+        let shards = Arc::new(Shards::start(cores).context("start the gateway's threads")?);
+        let open = drain::Count::default();
+        let mut ports = vec![(settings.gateway, Visibility::External)];
+        if let Some(inside) = node.listen(HTTP).context("open the gateway for pods")? {
+            ports.push((inside, Visibility::ClusterLocal));
+        }
+        let mut listeners = JoinSet::new();
+        for (listener, visibility) in ports {
+            let handler = gateway.handler(visibility);
+            listeners.spawn(serve_on(
+                shards.clone(),
+                listener,
+                handler,
+                Default::default(),
+                open.clone(),
+            ));
+        }
 
         let api = {
             let stop = stop.clone();
             tokio::spawn(async move { serve::serve(api, &certificate, settings.api, stop).await })
         };
-        Ok(Platform { cluster, stop, api, workloads, node })
+        Ok(Platform { cluster, stop, api, workloads, node, autoscaler, open, listeners })
     }
 
     /// A client of the platform's API, as the platform itself.
@@ -148,7 +199,11 @@ impl Platform {
     }
 
     /// Ends the pods and every part; the objects stay for the next start.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(mut self) {
+        self.open.close();
+        let drained = async { while self.listeners.join_next().await.is_some() {} };
+        // What is still in flight then ends with its pod.
+        let _ = tokio::time::timeout(DRAIN, drained).await;
         self.node.shutdown().await;
         self.workloads.shutdown().await;
         self.stop.cancel();
