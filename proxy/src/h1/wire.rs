@@ -14,6 +14,9 @@ const SMALL_READ: usize = 8 * 1024;
 /// Room for a read once the other side sends as fast as we read.
 const LARGE_READ: usize = 64 * 1024;
 
+/// Pieces up to this size are copied behind the head: one plain write is cheaper than a vectored one.
+const COPIED: usize = 2 * 1024;
+
 /// The reading side of a socket, and the socket.
 pub struct Wire {
     /// The socket.
@@ -83,6 +86,11 @@ impl Outgoing {
     /// Adds a piece of a body, after which `end` follows. Only when no other piece is waiting.
     pub fn put(&mut self, data: Bytes, end: &'static [u8]) {
         debug_assert!(self.data.is_empty() && self.end.is_empty());
+        if data.len() <= COPIED && !self.is_empty() {
+            self.text.extend_from_slice(&data);
+            self.text.extend_from_slice(end);
+            return;
+        }
         self.data = data;
         self.end = end;
     }
