@@ -103,11 +103,11 @@ async fn http_get(
     for given in given {
         request = request.header(&given.name, &given.value);
     }
-    let request = request.body(Body::empty()).map_err(io::Error::other)?;
+    let mut request = request.body(Body::empty()).map_err(io::Error::other)?;
     let response = match protocol {
         Protocol::Http1 => {
             let connection = Box::new(client::Connection::new(stream, Instant::now()));
-            client::send(connection, request, None).await.map_err(|failure| failure.cause)?
+            client::send(connection, &mut request, None).await.map_err(|failure| failure.cause)?
         }
         Protocol::H2c => upstream::over_h2(stream, request).await?,
     };

@@ -7,7 +7,7 @@
 pub mod load;
 pub mod role;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use api::{headers, queue::Settings};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
@@ -19,8 +19,9 @@ use crate::{
     body::Body,
     breaker::Breaker,
     drain,
-    hop::{Boxed, Dial, Protocol, Reply, SendError},
-    probe, timeout, upstream,
+    hop::{Boxed, Dial, Protocol, Reply},
+    probe, timeout,
+    upstream::{self, Failed},
 };
 
 /// Requests that may wait for the container, for each that it takes. Source: upstream's `QueueDepth`.
@@ -97,7 +98,7 @@ impl Queue {
     }
 
     /// Answers one request, probes included.
-    pub fn handle(self: &Arc<Self>, request: Request<Body>) -> Reply {
+    pub fn handle(self: &Arc<Self>, mut request: Request<Body>) -> Reply {
         let queue = self.clone();
         if is_probe(request.headers()) {
             return Box::pin(async move { queue.answer_probe(request).await });
@@ -105,7 +106,7 @@ impl Queue {
         // Counted from here, so that a reply that is not polled yet holds up a drain.
         let flight = self.enter(request.headers());
         Box::pin(async move {
-            let forwarding = queue.forward(request, flight);
+            let forwarding = pin!(queue.forward(&mut request, flight));
             timeout::limit(queue.limits, "request timeout", forwarding).await
         })
     }
@@ -146,7 +147,7 @@ impl Queue {
     }
 
     /// The way of one request. Read it from top to bottom.
-    async fn forward(&self, mut request: Request<Body>, flight: Flight) -> Response<Body> {
+    async fn forward(&self, request: &mut Request<Body>, flight: Flight) -> Response<Body> {
         prepare(request.headers_mut());
         let place = match &self.breaker {
             None => None,
@@ -159,17 +160,17 @@ impl Queue {
                 }
             },
         };
-        match self.app.send(self.protocol, request).await {
+        match self.app.exchange(self.protocol, request).await {
             // Nothing more can be in flight when all of the response is here.
             Ok(response) if response.body().is_whole() => response,
             Ok(response) => response.map(|body| body.holding((flight, place))),
-            Err(SendError::NotSent { cause, .. }) => {
+            Err(Failed::NotSent(cause)) => {
                 tracing::debug!(revision = self.settings.revision, %cause, "connect to the container");
                 let port = self.settings.user_port;
                 let why = format!("the container does not accept connections on port {port}");
                 text(StatusCode::BAD_GATEWAY, why)
             }
-            Err(SendError::Lost { cause }) => {
+            Err(Failed::Lost(cause)) => {
                 tracing::debug!(revision = self.settings.revision, %cause, "wait for the container");
                 let why = "the container closed the connection before it answered";
                 text(StatusCode::BAD_GATEWAY, why.into())

@@ -31,11 +31,12 @@ pub struct Limits {
     pub idle: Option<Duration>,
 }
 
-/// Applies `limits` to `reply`; what is late is answered with 504 and `text`.
+/// Applies `limits` to `reply`; what is late is answered with 504 and `text`. By reference, since
+/// each level of futures that owns another doubles its size.
 pub async fn limit(
     limits: Limits,
     text: &'static str,
-    reply: impl Future<Output = Response<Body>>,
+    reply: Pin<&mut impl Future<Output = Response<Body>>>,
 ) -> Response<Body> {
     let Some(first) = earliest([limits.total, limits.response_start, limits.idle]) else {
         return reply.await;
@@ -188,7 +189,7 @@ mod tests {
                 idle: seconds(idle),
             };
             let status = StatusCode::from_u16(status).expect("valid");
-            let response = limit(limits, "late", play(start, gap, status)).await;
+            let response = limit(limits, "late", std::pin::pin!(play(start, gap, status))).await;
             let (status, mut body) = (response.status().as_u16(), response.into_body());
             let mut text = String::new();
             while let Some(frame) = body.frame().await {

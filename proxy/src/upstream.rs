@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Response, Uri, Version, header, uri};
+use http::{Request, Response, Uri, Version, header, uri};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::{Mutex, RwLock};
@@ -59,6 +59,15 @@ pub struct Peer {
     settings: Settings,
     runtimes: Mutex<Vec<Kept>>,
     reaping: AtomicBool,
+}
+
+/// Why [`Peer::exchange`] has no response.
+#[derive(Debug)]
+pub enum Failed {
+    /// Nothing of the request reached the other side.
+    NotSent(io::Error),
+    /// Some or all of the request was sent, and no response came back.
+    Lost(io::Error),
 }
 
 struct Shared {
@@ -149,27 +158,35 @@ impl Peer {
     pub async fn send(
         self: &Arc<Self>,
         protocol: Protocol,
-        request: Request<Body>,
+        mut request: Request<Body>,
     ) -> Result<Response<Body>, SendError> {
-        match protocol {
-            Protocol::Http1 => self.send_http1(request).await,
-            Protocol::H2c => self.send_h2c(request).await,
+        match self.exchange(protocol, &mut request).await {
+            Ok(response) => Ok(response),
+            Err(Failed::NotSent(cause)) => {
+                Err(SendError::NotSent { request: Box::new(request), cause })
+            }
+            Err(Failed::Lost(cause)) => Err(SendError::Lost { cause }),
         }
     }
 
-    async fn send_http1(
+    /// As [`send`](Peer::send), without moving the request, whose body is taken. It is whole again
+    /// when it was not sent.
+    pub async fn exchange(
         self: &Arc<Self>,
-        mut request: Request<Body>,
-    ) -> Result<Response<Body>, SendError> {
+        protocol: Protocol,
+        request: &mut Request<Body>,
+    ) -> Result<Response<Body>, Failed> {
+        if protocol == Protocol::H2c {
+            // On the heap, or each request of HTTP/1.1 would make room for it.
+            return Box::pin(self.exchange_h2c(request)).await;
+        }
         for attempt in 1..=ATTEMPTS {
             let kept = if attempt == 1 { self.idle() } else { None };
             let connection = match kept {
                 Some(connection) => connection,
-                None => match self.connect().await {
+                None => match Box::pin(self.connect()).await {
                     Ok(stream) => Box::new(Connection::new(stream, Instant::now())),
-                    Err(cause) => {
-                        return Err(SendError::NotSent { request: Box::new(request), cause });
-                    }
+                    Err(cause) => return Err(Failed::NotSent(cause)),
                 },
             };
             let used = connection.used;
@@ -177,47 +194,35 @@ impl Peer {
             match client::send(connection, request, Some(home)).await {
                 Ok(response) => return Ok(response),
                 // The other side closed a kept connection just when it was used again.
-                Err(Failure { request: Some(again), .. }) if used && attempt < ATTEMPTS => {
-                    request = *again;
+                Err(Failure { repeatable: true, .. }) if used && attempt < ATTEMPTS => {}
+                Err(Failure { repeatable: true, sent: false, cause }) => {
+                    return Err(Failed::NotSent(cause));
                 }
-                Err(Failure { request: Some(request), cause, sent: false }) => {
-                    return Err(SendError::NotSent { request, cause });
-                }
-                Err(Failure { cause, .. }) => return Err(SendError::Lost { cause }),
+                Err(Failure { cause, .. }) => return Err(Failed::Lost(cause)),
             }
         }
         unreachable!("the last attempt returns")
     }
 
-    async fn send_h2c(
-        self: &Arc<Self>,
-        mut request: Request<Body>,
-    ) -> Result<Response<Body>, SendError> {
-        prepare_h2(&mut request);
+    async fn exchange_h2c(&self, request: &mut Request<Body>) -> Result<Response<Body>, Failed> {
+        prepare_h2(request);
         for attempt in 1..=ATTEMPTS {
-            let mut sender = match self.h2().await {
-                Ok(sender) => sender,
-                Err(cause) => {
-                    return Err(SendError::NotSent { request: Box::new(request), cause });
-                }
-            };
-            match sender.try_send_request(request).await {
+            let mut sender = self.h2().await.map_err(Failed::NotSent)?;
+            match sender.try_send_request(std::mem::take(request)).await {
                 Ok(response) => return Ok(response.map(Body::new)),
-                Err(mut error) => match error.take_message() {
-                    Some(again) if attempt < ATTEMPTS => {
-                        self.forget_h2();
-                        request = again;
+                Err(mut error) => {
+                    let given_back = error.take_message();
+                    let sent = given_back.is_none();
+                    if let Some(again) = given_back {
+                        *request = again;
+                        if attempt < ATTEMPTS {
+                            self.forget_h2();
+                            continue;
+                        }
                     }
-                    Some(request) => {
-                        let cause = io::Error::other(error.into_error());
-                        return Err(SendError::NotSent { request: Box::new(request), cause });
-                    }
-                    None => {
-                        return Err(SendError::Lost {
-                            cause: io::Error::other(error.into_error()),
-                        });
-                    }
-                },
+                    let cause = io::Error::other(error.into_error());
+                    return Err(if sent { Failed::Lost(cause) } else { Failed::NotSent(cause) });
+                }
             }
         }
         unreachable!("the last attempt returns")
@@ -345,20 +350,37 @@ async fn open_h2(stream: TcpStream) -> io::Result<http2::SendRequest<Body>> {
     Ok(sender)
 }
 
-/// Gives an HTTP/2 request its authority, which a request of ours carries as `Host`.
+/// Gives an HTTP/2 request its authority, which a request of ours carries as `Host`. A request that
+/// was prepared before stays as it is.
 fn prepare_h2(request: &mut Request<Body>) {
     *request.version_mut() = Version::HTTP_2;
-    let host = request.headers_mut().remove(header::HOST);
     request.headers_mut().remove(header::UPGRADE);
-    let host = host.unwrap_or_else(|| HeaderValue::from_static("localhost"));
-    let mut parts = uri::Parts::default();
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(uri::Scheme::HTTP);
-    parts.authority = uri::Authority::from_maybe_shared(host).ok();
-    parts.path_and_query = request.uri().path_and_query().cloned();
-    if parts.path_and_query.is_none() {
-        parts.path_and_query = Some(uri::PathAndQuery::from_static("/"));
+    if let Some(host) = request.headers_mut().remove(header::HOST) {
+        parts.authority = uri::Authority::from_maybe_shared(host).ok();
     }
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
+    parts.authority = parts.authority.or_else(|| Some(uri::Authority::from_static("localhost")));
+    parts.path_and_query =
+        parts.path_and_query.or_else(|| Some(uri::PathAndQuery::from_static("/")));
+    *request.uri_mut() = Uri::from_parts(parts).expect("a URI of these three parts is whole");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_keeps_its_authority_when_it_is_sent_again() {
+        let mut request = Request::get("/a?b").header(header::HOST, "name:80").body(Body::empty());
+        let request = request.as_mut().expect("valid");
+        for _ in 0..2 {
+            prepare_h2(request);
+            assert_eq!(request.uri(), "http://name:80/a?b");
+            assert!(request.headers().is_empty());
+        }
+        let mut bare = Request::get("/").body(Body::empty()).expect("valid");
+        prepare_h2(&mut bare);
+        assert_eq!(bare.uri(), "http://localhost/");
     }
 }

@@ -62,9 +62,8 @@ pub struct ResponseBody {
 pub struct Failure {
     /// What happened.
     pub cause: io::Error,
-    /// The request, if it can be sent once more without harm: on another connection, or to another
-    /// address.
-    pub request: Option<Box<Request<Body>>>,
+    /// Whether the request can be sent once more without harm, and is as it was.
+    pub repeatable: bool,
     /// Whether some byte of the request may have arrived.
     pub sent: bool,
 }
@@ -112,32 +111,34 @@ impl Connection {
 
 /// Sends `request` over `connection` and waits for the head of its response.
 ///
-/// `home` gets the connection back when the response's body has been read. A failure gives the request
-/// back if no byte of a response came and the request can be repeated: it was not sent at all, or has
-/// no body and a method that may be repeated.
+/// The body is taken out of the request, which otherwise stays as it is. `home` gets the connection
+/// back when the response's body has been read. After a failure the request is whole again if no byte
+/// of a response came and it can be repeated: it was not sent at all, or has no body and a method that
+/// may be repeated.
 pub async fn send(
     connection: Box<Connection>,
-    request: Request<Body>,
+    request: &mut Request<Body>,
     home: Option<Arc<dyn Home>>,
 ) -> Result<Response<Body>, Failure> {
-    let (parts, body) = request.into_parts();
-    let upgrade = parts.headers.contains_key(header::UPGRADE);
+    let body = std::mem::take(request.body_mut());
+    let request: &mut Request<Body> = request;
+    let upgrade = request.headers().contains_key(header::UPGRADE);
     let framing = match body.exact() {
         _ if upgrade => Framing::Upgrade,
         Some(0) => {
             // Servers may insist on a length where a body is usual.
-            let usual = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
+            let usual = matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH);
             if usual { Framing::Length(0) } else { Framing::Absent }
         }
         Some(length) => Framing::Length(length),
         None => Framing::Chunked,
     };
     let expects = matches!(framing, Framing::Length(1..) | Framing::Chunked)
-        && parts
-            .headers
+        && request
+            .headers()
             .get(header::EXPECT)
             .is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let to_head = parts.method == Method::HEAD;
+    let to_head = request.method() == Method::HEAD;
     let mut exchange = Exchange {
         connection,
         request: (upgrade || !matches!(framing, Framing::Absent | Framing::Length(0)))
@@ -151,7 +152,7 @@ pub async fn send(
         keep_alive: true,
         raw: false,
     };
-    head::write_request(exchange.connection.out.text(), &parts, framing);
+    head::write_request(exchange.connection.out.text(), request, framing);
     let mut patience: Option<Pin<Box<Sleep>>> = None;
     let mut interim = 0;
     let mut begun = false;
@@ -201,7 +202,7 @@ pub async fn send(
 
     let head = match found {
         Ok(head) => head,
-        Err(cause) => return Err(exchange.failed(parts, cause, begun)),
+        Err(cause) => return Err(exchange.failed(request, cause, begun)),
     };
     exchange.response = head.body;
     exchange.keep_alive = head.keep_alive;
@@ -339,31 +340,23 @@ impl Exchange {
         }
     }
 
-    fn failed(self, parts: http::request::Parts, cause: io::Error, begun: bool) -> Failure {
+    fn failed(self, request: &mut Request<Body>, cause: io::Error, begun: bool) -> Failure {
         let unanswered = self.connection.wire.read.is_empty();
         let unsent = self.connection.out.is_untouched();
-        let repeatable = unsent
-            || matches!(
-                parts.method,
-                Method::GET
-                    | Method::HEAD
-                    | Method::OPTIONS
-                    | Method::TRACE
-                    | Method::PUT
-                    | Method::DELETE
-            );
-        let body = match self.request {
-            _ if begun => None,
-            None => Some(Body::empty()),
-            body => body,
-        };
-        let request = match body {
-            Some(body) if unanswered && repeatable => {
-                Some(Box::new(Request::from_parts(parts, body)))
-            }
-            _ => None,
-        };
-        Failure { cause, request, sent: !unsent }
+        let safe = matches!(
+            *request.method(),
+            Method::GET
+                | Method::HEAD
+                | Method::OPTIONS
+                | Method::TRACE
+                | Method::PUT
+                | Method::DELETE
+        );
+        let repeatable = !begun && unanswered && (unsent || safe);
+        if let Some(body) = self.request {
+            *request.body_mut() = body;
+        }
+        Failure { cause, repeatable, sent: !unsent }
     }
 }
 

@@ -254,20 +254,20 @@ fn finish_response(
 }
 
 /// Appends the head of `request` to `out`. Headers that frame the body are `framing`'s business.
-pub fn write_request(out: &mut Vec<u8>, request: &http::request::Parts, framing: Framing) {
-    out.extend_from_slice(request.method.as_str().as_bytes());
+pub fn write_request<B>(out: &mut Vec<u8>, request: &Request<B>, framing: Framing) {
+    out.extend_from_slice(request.method().as_str().as_bytes());
     out.push(b' ');
-    match request.uri.path_and_query() {
+    match request.uri().path_and_query() {
         Some(path) if !path.as_str().is_empty() => out.extend_from_slice(path.as_str().as_bytes()),
         _ => out.push(b'/'),
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    if !request.headers.contains_key(header::HOST) {
+    if !request.headers().contains_key(header::HOST) {
         // HTTP/1.1 needs the header, and a client of HTTP/1.0 need not have sent one.
-        let authority = request.uri.authority().map_or("", |authority| authority.as_str());
+        let authority = request.uri().authority().map_or("", |authority| authority.as_str());
         write_field(out, b"host", authority.as_bytes());
     }
-    write_fields(out, &request.headers, framing);
+    write_fields(out, request.headers(), framing);
     match framing {
         Framing::Absent | Framing::Close => {}
         Framing::Length(length) => write_length(out, length),
@@ -585,7 +585,7 @@ mod tests {
         .expect("well formed");
         assert!(head.upgrade);
         let mut out = Vec::new();
-        write_request(&mut out, &head.request.into_parts().0, Framing::Upgrade);
+        write_request(&mut out, &head.request, Framing::Upgrade);
         assert_eq!(
             String::from_utf8(out).expect("text"),
             "GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n"
@@ -641,7 +641,7 @@ mod tests {
             request.headers_mut().insert("x-value", HeaderValue::from_str(value.trim()).expect("visible"));
             let mut out = Vec::new();
             let length = length / 2;
-            write_request(&mut out, &request.into_parts().0, Framing::Length(length));
+            write_request(&mut out, &request, Framing::Length(length));
             let found = super::request(&Bytes::from(out)).expect("we read what we write");
             prop_assert_eq!(found.request.uri().path(), path);
             prop_assert_eq!(&found.request.headers()["x-value"], value.trim());
