@@ -8,8 +8,9 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::RwLock;
 use serde_json::Value;
 
-use crate::schema::Schema;
+use crate::schema::{Schema, cel, prune, validate};
 use crate::schema::builtin::Library;
+use crate::schema::decode::{self, Decoded, zero};
 use problem::FieldError;
 use walk::{keep, remove};
 
@@ -48,6 +49,8 @@ pub struct Kind {
     pub storage: Storage,
     /// Whether `metadata.generation` counts changes.
     pub has_generation: bool,
+    /// What every request to this version is warned of.
+    pub deprecation: Option<Box<str>>,
     /// Whether a replacement must say which `resourceVersion` it replaces.
     pub needs_version: bool,
     source: Source,
@@ -232,11 +235,19 @@ impl Kind {
         })
     }
 
+    /// Makes a document into an object of this kind, and tells which fields it does not know.
+    ///
+    /// The error is the text after `cannot be handled as a Pod: `.
+    pub fn decode(&self, document: Value) -> Result<Decoded, String> {
+        let schema = self.schema();
+        if self.is_custom() { prune::prune(document, schema.root()) } else { decode::decode(document, schema.root()) }
+    }
+
     /// Fills what an object leaves out. Done after decoding, on create, update and patch.
     pub fn default(&self, object: &mut Value) {
         match self.source {
             Source::Builtin(facts) => (facts.strategy.default)(object),
-            Source::Custom(_) => {}
+            Source::Custom(_) => prune::default(object, self.schema().root()),
         }
     }
 
@@ -244,8 +255,14 @@ impl Kind {
     ///
     /// Its `uid` and name must be set: the pods of a Job are found by the Job's uid.
     pub fn prepare_create(&self, object: &mut Value) {
-        if self.has_status() {
+        if self.has_status() && !self.reports_itself() {
             remove(object, "status");
+            let schema = self.schema().root();
+            if let Some(status) = schema.property("status")
+                && status.edge.always
+            {
+                object["status"] = zero(status);
+            }
         }
         if self.has_generation {
             object["metadata"]["generation"] = 1.into();
@@ -294,7 +311,11 @@ impl Kind {
                 errors.extend((facts.strategy.validate)(object));
                 errors
             }
-            Source::Custom(_) => Vec::new(),
+            Source::Custom(_) => {
+                let mut errors = meta::validate(object, meta::NameRule::Subdomain, self.namespaced);
+                errors.extend(self.validate_custom(object, None));
+                errors
+            }
         }
     }
 
@@ -306,7 +327,11 @@ impl Kind {
                 errors.extend((facts.strategy.validate_update)(new, old));
                 errors
             }
-            Source::Custom(_) => Vec::new(),
+            Source::Custom(_) => {
+                let mut errors = meta::validate_update(new, old);
+                errors.extend(self.validate_custom(new, Some(old)));
+                errors
+            }
         }
     }
 
@@ -318,8 +343,31 @@ impl Kind {
                 errors.extend((facts.strategy.validate_status)(new, old));
                 errors
             }
-            Source::Custom(_) => Vec::new(),
+            Source::Custom(_) => {
+                let mut errors = meta::validate_update(new, old);
+                errors.extend(self.validate_custom(new, Some(old)));
+                errors
+            }
         }
+    }
+
+    /// All that is wrong with a write of a subresource that changes one part of the object.
+    pub fn validate_part(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        match self.source {
+            Source::Builtin(facts) => {
+                let mut errors = meta::validate_update(new, old);
+                errors.extend((facts.strategy.validate)(new));
+                errors
+            }
+            Source::Custom(_) => self.validate_update(new, old),
+        }
+    }
+
+    /// The schema, then the rules if nothing else is wrong. What did not change may stay as wrong as it is.
+    fn validate_custom(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let schema = self.schema();
+        let errors = validate::validate(object, old, schema.root(), "");
+        if errors.is_empty() { cel::validate(object, old, schema.root()) } else { errors }
     }
 
     /// What a client should know about an object that is taken nevertheless (`Warning` headers).
@@ -333,7 +381,7 @@ impl Kind {
     /// The columns of table output.
     pub fn columns(&self) -> Vec<Column> {
         match self.source {
-            Source::Builtin(facts) => builtin::columns(facts),
+            Source::Builtin(_) => builtin::table::columns(&self.kind),
             Source::Custom(ref facts) => facts.columns(),
         }
     }
@@ -341,7 +389,7 @@ impl Kind {
     /// The cells of one object, as many as there are columns.
     pub fn row(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
         match self.source {
-            Source::Builtin(facts) => (facts.table.row)(object, now),
+            Source::Builtin(_) => builtin::table::row(&self.kind, object, now),
             Source::Custom(ref facts) => facts.row(object, now),
         }
     }
@@ -357,7 +405,7 @@ impl Kind {
                 let (_, pointer) = facts.selectable.iter().find(|(name, _)| *name == field)?;
                 Some(text_at(object, pointer))
             }
-            (_, Source::Custom(_)) => None,
+            (_, Source::Custom(facts)) => facts.selectable(object, field),
         }
     }
 
@@ -388,6 +436,11 @@ impl Kind {
         let api_version =
             if group.is_empty() { version.to_string() } else { format!("{group}/{version}") };
         self.name_version(object, &api_version);
+    }
+
+    /// Nodes are made by those who know their state: they may give it on create.
+    fn reports_itself(&self) -> bool {
+        self.group.is_empty() && &*self.kind == "Node"
     }
 
     fn name_version(&self, object: &mut Value, api_version: &str) {

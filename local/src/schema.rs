@@ -3,13 +3,19 @@
 //!
 //! Pure: a schema is a value; built-in types are parsed from a committed table when first walked.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
 pub mod builtin;
+pub mod cel;
 pub mod decode;
+pub mod formats;
+pub mod path;
+pub mod prune;
 pub mod quantity;
+pub mod structural;
+pub mod validate;
 
 /// The schema of one version of one kind.
 #[derive(Clone)]
@@ -100,6 +106,8 @@ pub struct Shape {
     pub patch: Patch,
     /// Go writes the field even when it is empty.
     pub(crate) always: bool,
+    /// Required, and yet left out when absent: a pointer in Go.
+    pub(crate) optional: bool,
     /// Go tells an empty value from an absent one.
     pub(crate) empty_counts: bool,
     pub nullable: bool,
@@ -135,6 +143,10 @@ pub struct Rules {
     pub not: Option<Box<Shape>>,
     /// `x-kubernetes-validations` as written.
     pub validations: Vec<Value>,
+    /// The same, read when first needed.
+    pub(crate) read: OnceLock<Vec<cel::Rule>>,
+    /// The pattern, compiled when first needed.
+    pub(crate) compiled: OnceLock<Option<regex::Regex>>,
 }
 
 impl Schema {
@@ -227,6 +239,13 @@ impl std::ops::Deref for Node<'_> {
     type Target = Shape;
     fn deref(&self) -> &Shape {
         self.shape
+    }
+}
+
+impl Rules {
+    /// The rules in the Common Expression Language.
+    pub fn cel_rules(&self) -> &[cel::Rule] {
+        self.read.get_or_init(|| self.validations.iter().map(cel::Rule::read).collect())
     }
 }
 

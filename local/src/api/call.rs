@@ -118,6 +118,7 @@ impl<'a> Call<'a> {
             _ => false,
         })?;
         let pretty = pretty(&parts) || form.pretty;
+        let warnings = kind.deprecation.iter().map(|text| text.to_string()).collect();
         let now = server.clock.now();
         let call = Call {
             server,
@@ -131,7 +132,7 @@ impl<'a> Call<'a> {
             now,
             form,
             pretty,
-            warnings: Vec::new(),
+            warnings,
         };
         Ok(Found::Call(Box::new(call)))
     }
@@ -313,7 +314,7 @@ impl<'a> Call<'a> {
     ) -> Result<Value, Refusal> {
         check_type(self.server, kind, &mut value, &self.body)?;
         let decoded =
-            crate::schema::decode::decode(value, kind.schema().root()).map_err(|error| {
+            kind.decode(value).map_err(|error| {
                 Status::bad_request(format!(
                     "{} in version {:?} cannot be handled as a {}: {error}",
                     kind.kind, kind.version, kind.kind

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::apply::managed;
 use crate::kinds::Kind;
+use crate::kinds::meta;
 use crate::kinds::problem::FieldError;
 use crate::store::{self, Object};
 
@@ -69,6 +70,7 @@ pub fn insert(
         ));
     }
     begin_metadata(&mut value, call.now);
+    call.warnings.extend(meta::drop_repeated_owners(&mut value));
     kind.default(&mut value);
     own(&mut value, call.now);
     namespaces::check_create(server, &kind, &call.path.namespace, &name_of(&value))?;

@@ -133,6 +133,7 @@ pub fn replace(
         );
         return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, &why));
     }
+    call.warnings.extend(crate::kinds::meta::drop_repeated_owners(&mut new));
     kind.default(&mut new);
     own(&old, &mut new, call.now);
     keep_metadata(&mut new, &old);
@@ -155,6 +156,8 @@ pub fn replace(
     definitions::prepare_update(server, &kind, &subresource, &mut new, &old);
     let errors = if subresource == "status" {
         kind.validate_status(&new, &old)
+    } else if !subresource.is_empty() {
+        kind.validate_part(&new, &old)
     } else {
         kind.validate_update(&new, &old)
     };
@@ -422,7 +425,7 @@ fn decoded_patch(
         }
     }
     let shown = value.clone();
-    let decoded = crate::schema::decode::decode(value, kind.schema().root()).map_err(|error| {
+    let decoded = kind.decode(value).map_err(|error| {
         if sort == Patch::Strategic {
             let cause = Cause::invalid(
                 "patch",
@@ -575,7 +578,7 @@ fn apply_config(
         )));
     }
     let decoded =
-        crate::schema::decode::decode(value.clone(), kind.schema().root()).map_err(|error| {
+        kind.decode(value.clone()).map_err(|error| {
             Status::other(
                 500,
                 "",
@@ -637,7 +640,7 @@ fn apply_new(
     let merged = merged.unwrap_or_else(|| config.clone());
     let fields = merged["metadata"]["managedFields"].clone();
     let mut decoded =
-        crate::schema::decode::decode(merged, kind.schema().root()).map_err(Status::bad_request)?;
+        kind.decode(merged).map_err(Status::bad_request)?;
     // A new object has no revision yet, whatever its applier thought.
     if let Some(metadata) = decoded.value["metadata"].as_object_mut() {
         metadata.remove("resourceVersion");

@@ -5,11 +5,10 @@
 use std::sync::Arc;
 
 use super::meta::NameRule;
-use super::{Column, Kind, ScalePaths, Source, Storage, Subresource};
+use super::{Kind, ScalePaths, Source, Storage, Subresource};
 use crate::schema::Schema;
 use crate::schema::builtin::Library;
 use strategy::Strategy;
-use table::Table;
 
 mod config_kinds;
 mod container_check;
@@ -52,7 +51,6 @@ pub(super) struct Facts {
     pub(super) selectable: &'static [(&'static str, &'static str)],
     pub(super) convert: Option<&'static Convert>,
     pub(super) strategy: &'static Strategy,
-    pub(super) table: &'static Table,
 }
 
 /// How a view of objects kept in another version translates.
@@ -100,7 +98,6 @@ const fn of(
         selectable: &[],
         convert: None,
         strategy: &strategy::PLAIN,
-        table: &table::NAME_AND_AGE,
     }
 }
 
@@ -553,6 +550,8 @@ pub(super) const FACTS: &[Facts] = &[
         .sub(&[STATUS]),
 ];
 
+const ENDPOINTS_DEPRECATED: &str = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+
 /// The kind of one row.
 pub(super) fn kind(facts: &'static Facts, library: &Arc<Library>) -> Kind {
     let kind = facts.name.rsplit('.').next().expect("a full name has a last part");
@@ -576,6 +575,7 @@ pub(super) fn kind(facts: &'static Facts, library: &Arc<Library>) -> Kind {
             version: storage.2.into(),
         },
         has_generation: facts.generation,
+        deprecation: (facts.name == "io.k8s.api.core.v1.Endpoints").then(|| ENDPOINTS_DEPRECATED.into()),
         needs_version: facts.needs_version,
         source: Source::Builtin(facts),
         schema: Default::default(),
@@ -588,21 +588,10 @@ pub(super) fn schema(facts: &'static Facts, library: &Arc<Library>) -> Schema {
     Schema::builtin(library, facts.name).expect("the table of types has every built-in kind")
 }
 
-/// The columns of one row.
-pub(super) fn columns(facts: &'static Facts) -> Vec<Column> {
-    facts
-        .table
-        .columns
-        .iter()
-        .map(|&(name, kind, priority, description)| Column {
-            name: name.into(),
-            kind: kind.into(),
-            format: if name == "Name" { "name".into() } else { "".into() },
-            description: description.into(),
-            priority,
-        })
-        .collect()
-}
+/// What every name column says.
+pub(super) const NAME: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
+/// What every age column says.
+pub(super) const CREATED: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 
 fn subresource(facts: &Facts, kind: &str, sub: &Sub) -> Subresource {
     let path = |names: &[&str]| names.iter().map(|&name| name.into()).collect::<Vec<Box<str>>>();

@@ -9,11 +9,22 @@ use serde_json::Value;
 
 use super::{Column, Kind, ScalePaths, Source, Storage, Subresource};
 use crate::schema::builtin::Library;
-use crate::schema::{Schema, Shape};
+use crate::schema::path::{self, Path};
+use crate::schema::{Schema, structural};
 
 /// What a definition says of one version.
 pub(super) struct Facts {
-    columns: Vec<(Column, String)>,
+    columns: Vec<PrinterColumn>,
+    /// The `openAPIV3Schema`, read when it is first needed.
+    schema: Value,
+    /// Fields for selectors, with the path to each.
+    selectable: Vec<(Box<str>, Option<Path>)>,
+}
+
+struct PrinterColumn {
+    column: Column,
+    /// None where the path makes no sense: the cell stays empty.
+    path: Option<Path>,
 }
 
 const VERBS: [&str; 8] =
@@ -104,9 +115,12 @@ pub(super) fn kinds(definition: &Value, library: &Arc<Library>) -> Vec<Kind> {
                     version: storage.clone(),
                 },
                 has_generation: true,
+                deprecation: deprecation(version, &group, &name, &kind),
                 needs_version: true,
                 source: Source::Custom(Facts {
                     columns: columns(&version["additionalPrinterColumns"]),
+                    schema: version["schema"]["openAPIV3Schema"].clone(),
+                    selectable: selectable(&version["selectableFields"]),
                 }),
                 schema: OnceLock::new(),
                 library: Arc::clone(library),
@@ -115,39 +129,52 @@ pub(super) fn kinds(definition: &Value, library: &Arc<Library>) -> Vec<Kind> {
         .collect()
 }
 
-fn columns(value: &Value) -> Vec<(Column, String)> {
+/// The text of a deprecated version: its own, or the usual one.
+fn deprecation(version: &Value, group: &str, name: &str, kind: &str) -> Option<Box<str>> {
+    if version["deprecated"] != true {
+        return None;
+    }
+    let own = version["deprecationWarning"].as_str().map(Into::into);
+    Some(own.unwrap_or_else(|| format!("{group}/{name} {kind} is deprecated").into()))
+}
+
+fn selectable(fields: &Value) -> Vec<(Box<str>, Option<Path>)> {
+    let paths = fields.as_array().into_iter().flatten().filter_map(|field| field["jsonPath"].as_str());
+    paths.map(|text| (text.trim_start_matches('.').into(), path::parse(text).ok())).collect()
+}
+
+/// The columns of a definition, or the age alone.
+fn columns(value: &Value) -> Vec<PrinterColumn> {
     let text = |value: &Value| -> Box<str> { value.as_str().unwrap_or_default().into() };
     let column = |one: &Value| {
-        let column = Column {
-            name: text(&one["name"]),
-            kind: text(&one["type"]),
-            format: text(&one["format"]),
-            description: text(&one["description"]),
-            priority: one["priority"]
-                .as_i64()
-                .and_then(|priority| i32::try_from(priority).ok())
-                .unwrap_or(0),
+        let description = match text(&one["description"]) {
+            own if !own.is_empty() => own,
+            _ => format!("Custom resource definition column (in JSONPath format): {}", text(&one["jsonPath"])).into(),
         };
-        (column, text(&one["jsonPath"]).to_string())
+        let priority = one["priority"].as_i64().and_then(|priority| i32::try_from(priority).ok()).unwrap_or(0);
+        let column =
+            Column { name: text(&one["name"]), kind: text(&one["type"]), format: text(&one["format"]), description, priority };
+        PrinterColumn { column, path: path::parse(&text(&one["jsonPath"])).ok() }
     };
     match value.as_array() {
         Some(list) if !list.is_empty() => list.iter().map(column).collect(),
         _ => {
-            let age = Column {
-                name: "Age".into(),
-                kind: "date".into(),
-                format: "".into(),
-                description: "".into(),
-                priority: 0,
-            };
-            vec![(age, ".metadata.creationTimestamp".to_owned())]
+            let age = serde_json::json!({
+                "name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp", "description": super::builtin::CREATED,
+            });
+            vec![column(&age)]
         }
     }
 }
 
 impl Facts {
     pub(super) fn schema(&self, library: &Arc<Library>) -> Schema {
-        Schema::own(library, Shape { preserve_unknown: true, ..Shape::default() })
+        structural::schema(&self.schema, library)
+    }
+
+    /// The schema as it is written, for documents about it.
+    pub(super) fn written_schema(&self) -> &Value {
+        &self.schema
     }
 
     pub(super) fn columns(&self) -> Vec<Column> {
@@ -155,20 +182,48 @@ impl Facts {
             name: "Name".into(),
             kind: "string".into(),
             format: "name".into(),
-            description: "".into(),
+            description: super::builtin::NAME.into(),
             priority: 0,
         };
-        std::iter::once(name).chain(self.columns.iter().map(|(column, _)| column.clone())).collect()
+        std::iter::once(name).chain(self.columns.iter().map(|one| one.column.clone())).collect()
     }
 
-    pub(super) fn row(&self, object: &Value, _now: Timestamp) -> Vec<Value> {
-        let cells = self.columns.iter().map(|(_, path)| {
-            let found = path
-                .trim_start_matches('.')
-                .split('.')
-                .try_fold(object, |value, step| value.get(step));
-            found.cloned().unwrap_or(Value::Null)
+    pub(super) fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let cells = self.columns.iter().map(|one| {
+            let found = one.path.as_ref().map(|path| path.find(object)).unwrap_or_default();
+            found.first().map_or(Value::Null, |value| cell(&one.column.kind, value, now))
         });
         std::iter::once(object["metadata"]["name"].clone()).chain(cells).collect()
+    }
+
+    pub(super) fn selectable(&self, object: &Value, field: &str) -> Option<String> {
+        let (_, path) = self.selectable.iter().find(|(name, _)| **name == *field)?;
+        let found = path.as_ref().and_then(|path| path.find(object).first().copied());
+        Some(match found {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Null) | None => String::new(),
+            Some(other) => other.to_string(),
+        })
+    }
+}
+
+/// A value as a cell of its column's type; null where it has another type.
+///
+/// Source: k8s.io/apiextensions-apiserver `pkg/registry/customresource/tableconvertor`.
+fn cell(kind: &str, value: &Value, now: Timestamp) -> Value {
+    match (kind, value) {
+        ("string", Value::String(_)) => value.clone(),
+        ("string", Value::Null) => Value::Null,
+        ("string", other) => other.to_string().into(),
+        ("integer", Value::Number(number)) => match number.as_i64().or(number.as_f64().map(|n| n as i64)) {
+            Some(whole) => whole.into(),
+            None => Value::Null,
+        },
+        ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => value.clone(),
+        ("date", Value::String(text)) => match text.parse::<Timestamp>() {
+            Ok(moment) => super::builtin::table::age(now, moment).into(),
+            Err(_) => "<invalid>".into(),
+        },
+        _ => Value::Null,
     }
 }

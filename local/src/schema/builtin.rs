@@ -81,7 +81,8 @@ impl Library {
             let mut field = self.shape_of(code);
             field.empty_counts = field.kind != Type::String;
             words.for_each(|fact| add_fact(&mut field, fact));
-            if required {
+            // A pointer is left out when it is absent, required or not.
+            if required && !field.optional {
                 whole.required.push(name.into());
             }
             whole.properties.push((name.into(), field));
@@ -154,6 +155,7 @@ fn add_fact(field: &mut Shape, fact: &str) {
         ("~retainKeys", _) => *retain_keys = true,
         ("~atomic", _) => field.atomic = true,
         ("^", _) => field.always = true,
+        ("*", _) => field.optional = true,
         ("?", _) => field.empty_counts = true,
         ("0", _) => field.empty_counts = false,
         _ => {}

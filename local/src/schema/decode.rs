@@ -132,7 +132,9 @@ impl Decoder {
             if let (Some(value), Some(field)) = (value, node.property(&key))
                 && is_written(&value, node, &key, field)
             {
-                made.insert(key, value);
+                // Empty lists do not survive being stored: they come back as nothing.
+                let empty = value.as_array().is_some_and(Vec::is_empty);
+                made.insert(key, if empty { Value::Null } else { value });
             }
         }
         fill(&mut made, node);

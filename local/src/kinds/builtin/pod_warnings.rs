@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use crate::kinds::names;
 use crate::kinds::walk::{has, list, text};
 
 /// Of a pod.
@@ -13,7 +14,16 @@ pub(super) fn of_pod(new: &Value, old: Option<&Value>) -> Vec<String> {
     if old.is_some_and(|old| old["spec"] == new["spec"]) {
         return Vec::new();
     }
-    of_spec(&new["spec"], "spec")
+    let mut warnings = Vec::new();
+    let wrong = names::label(text(&new["metadata"], "name"));
+    if old.is_none() && !wrong.is_empty() {
+        warnings.push(format!(
+            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: [{}]",
+            wrong.join(" ")
+        ));
+    }
+    warnings.extend(of_spec(&new["spec"], "spec"));
+    warnings
 }
 
 /// Of the template of a workload, at `spec.template`.

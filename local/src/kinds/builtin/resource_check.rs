@@ -35,8 +35,6 @@ fn within_limit(resources: &Value, name: &str, request: &Value, path: &str) -> O
     let limit = resources["limits"].get(name)?.as_str()?;
     let over = quantity::compare(request.as_str()?, limit) == std::cmp::Ordering::Greater;
     let detail = format!("must be less than or equal to {name} limit of {limit}");
-    // The path names the whole list of the container's requests.
-    let path = path.strip_suffix(".requests").unwrap_or(path);
     over.then(|| FieldError::invalid(format!("{path}.requests"), request, &detail))
 }
 
