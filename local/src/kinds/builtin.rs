@@ -14,6 +14,7 @@ mod config_kinds;
 mod container_check;
 mod convert;
 mod cron;
+mod definition;
 mod internal;
 mod job;
 mod network_kinds;
@@ -22,9 +23,11 @@ mod pod_update;
 mod pod_warnings;
 mod policy_kinds;
 mod resource_check;
+mod rule_check;
 mod service;
 mod spec_check;
 pub(super) mod strategy;
+mod structural_check;
 pub(super) mod table;
 mod volume_check;
 mod workload;
@@ -459,7 +462,7 @@ pub(super) const FACTS: &[Facts] = &[
         "v1",
         "customresourcedefinitions",
         "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
-    )
+    ).with(&definition::DEFINITION)
     .needs_version()
     .cluster()
     .short(&["crd", "crds"])

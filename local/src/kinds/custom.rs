@@ -172,11 +172,6 @@ impl Facts {
         structural::schema(&self.schema, library)
     }
 
-    /// The schema as it is written, for documents about it.
-    pub(super) fn written_schema(&self) -> &Value {
-        &self.schema
-    }
-
     pub(super) fn columns(&self) -> Vec<Column> {
         let name = Column {
             name: "Name".into(),

@@ -44,6 +44,11 @@ impl Default for Library {
 }
 
 impl Library {
+    /// No types at all: for schemas that name none.
+    pub fn empty() -> Library {
+        Library { types: Vec::new(), names: HashMap::new() }
+    }
+
     /// The number of the type with that full name.
     pub fn find(&self, name: &str) -> Option<u32> {
         self.names.get(name).copied()
