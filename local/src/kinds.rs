@@ -8,9 +8,9 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::RwLock;
 use serde_json::Value;
 
-use crate::schema::{Schema, cel, prune, validate};
 use crate::schema::builtin::Library;
 use crate::schema::decode::{self, Decoded, zero};
+use crate::schema::{Schema, cel, prune, validate};
 use problem::FieldError;
 use walk::{keep, remove};
 
@@ -240,7 +240,11 @@ impl Kind {
     /// The error is the text after `cannot be handled as a Pod: `.
     pub fn decode(&self, document: Value) -> Result<Decoded, String> {
         let schema = self.schema();
-        if self.is_custom() { prune::prune(document, schema.root()) } else { decode::decode(document, schema.root()) }
+        if self.is_custom() {
+            prune::prune(document, schema.root())
+        } else {
+            decode::decode(document, schema.root())
+        }
     }
 
     /// Fills what an object leaves out. Done after decoding, on create, update and patch.

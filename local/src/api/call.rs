@@ -313,13 +313,12 @@ impl<'a> Call<'a> {
         validation: FieldValidation,
     ) -> Result<Value, Refusal> {
         check_type(self.server, kind, &mut value, &self.body)?;
-        let decoded =
-            kind.decode(value).map_err(|error| {
-                Status::bad_request(format!(
-                    "{} in version {:?} cannot be handled as a {}: {error}",
-                    kind.kind, kind.version, kind.kind
-                ))
-            })?;
+        let decoded = kind.decode(value).map_err(|error| {
+            Status::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: {error}",
+                kind.kind, kind.version, kind.kind
+            ))
+        })?;
         let mut problems = duplicates;
         problems.extend(unknown_in_order(kind, decoded.unknown, &self.body));
         self.strict(kind, problems, validation)?;

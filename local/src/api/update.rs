@@ -577,21 +577,20 @@ fn apply_config(
             call.path.name
         )));
     }
-    let decoded =
-        kind.decode(value.clone()).map_err(|error| {
-            Status::other(
-                500,
-                "",
-                format!(
-                    "failed to create typed patch object ({}/{}; {}, Kind={}): {error}",
-                    call.path.namespace,
-                    call.path.name,
-                    kind.api_version(),
-                    kind.kind
-                ),
-                None,
-            )
-        })?;
+    let decoded = kind.decode(value.clone()).map_err(|error| {
+        Status::other(
+            500,
+            "",
+            format!(
+                "failed to create typed patch object ({}/{}; {}, Kind={}): {error}",
+                call.path.namespace,
+                call.path.name,
+                kind.api_version(),
+                kind.kind
+            ),
+            None,
+        )
+    })?;
     let mut problems = duplicates;
     problems.extend(decoded.unknown.into_iter().map(|path| format!("unknown field {path:?}")));
     call.strict(&kind, problems, options.validation)?;
@@ -639,8 +638,7 @@ fn apply_new(
     .map_err(|error| apply_refusal(call, error))?;
     let merged = merged.unwrap_or_else(|| config.clone());
     let fields = merged["metadata"]["managedFields"].clone();
-    let mut decoded =
-        kind.decode(merged).map_err(Status::bad_request)?;
+    let mut decoded = kind.decode(merged).map_err(Status::bad_request)?;
     // A new object has no revision yet, whatever its applier thought.
     if let Some(metadata) = decoded.value["metadata"].as_object_mut() {
         metadata.remove("resourceVersion");

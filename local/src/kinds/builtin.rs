@@ -462,7 +462,8 @@ pub(super) const FACTS: &[Facts] = &[
         "v1",
         "customresourcedefinitions",
         "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
-    ).with(&definition::DEFINITION)
+    )
+    .with(&definition::DEFINITION)
     .needs_version()
     .cluster()
     .short(&["crd", "crds"])
@@ -553,7 +554,8 @@ pub(super) const FACTS: &[Facts] = &[
         .sub(&[STATUS]),
 ];
 
-const ENDPOINTS_DEPRECATED: &str = "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+const ENDPOINTS_DEPRECATED: &str =
+    "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
 
 /// The kind of one row.
 pub(super) fn kind(facts: &'static Facts, library: &Arc<Library>) -> Kind {
@@ -578,7 +580,8 @@ pub(super) fn kind(facts: &'static Facts, library: &Arc<Library>) -> Kind {
             version: storage.2.into(),
         },
         has_generation: facts.generation,
-        deprecation: (facts.name == "io.k8s.api.core.v1.Endpoints").then(|| ENDPOINTS_DEPRECATED.into()),
+        deprecation: (facts.name == "io.k8s.api.core.v1.Endpoints")
+            .then(|| ENDPOINTS_DEPRECATED.into()),
         needs_version: facts.needs_version,
         source: Source::Builtin(facts),
         schema: Default::default(),

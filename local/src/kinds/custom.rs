@@ -139,7 +139,8 @@ fn deprecation(version: &Value, group: &str, name: &str, kind: &str) -> Option<B
 }
 
 fn selectable(fields: &Value) -> Vec<(Box<str>, Option<Path>)> {
-    let paths = fields.as_array().into_iter().flatten().filter_map(|field| field["jsonPath"].as_str());
+    let paths =
+        fields.as_array().into_iter().flatten().filter_map(|field| field["jsonPath"].as_str());
     paths.map(|text| (text.trim_start_matches('.').into(), path::parse(text).ok())).collect()
 }
 
@@ -149,11 +150,21 @@ fn columns(value: &Value) -> Vec<PrinterColumn> {
     let column = |one: &Value| {
         let description = match text(&one["description"]) {
             own if !own.is_empty() => own,
-            _ => format!("Custom resource definition column (in JSONPath format): {}", text(&one["jsonPath"])).into(),
+            _ => format!(
+                "Custom resource definition column (in JSONPath format): {}",
+                text(&one["jsonPath"])
+            )
+            .into(),
         };
-        let priority = one["priority"].as_i64().and_then(|priority| i32::try_from(priority).ok()).unwrap_or(0);
-        let column =
-            Column { name: text(&one["name"]), kind: text(&one["type"]), format: text(&one["format"]), description, priority };
+        let priority =
+            one["priority"].as_i64().and_then(|priority| i32::try_from(priority).ok()).unwrap_or(0);
+        let column = Column {
+            name: text(&one["name"]),
+            kind: text(&one["type"]),
+            format: text(&one["format"]),
+            description,
+            priority,
+        };
         PrinterColumn { column, path: path::parse(&text(&one["jsonPath"])).ok() }
     };
     match value.as_array() {
@@ -210,10 +221,12 @@ fn cell(kind: &str, value: &Value, now: Timestamp) -> Value {
         ("string", Value::String(_)) => value.clone(),
         ("string", Value::Null) => Value::Null,
         ("string", other) => other.to_string().into(),
-        ("integer", Value::Number(number)) => match number.as_i64().or(number.as_f64().map(|n| n as i64)) {
-            Some(whole) => whole.into(),
-            None => Value::Null,
-        },
+        ("integer", Value::Number(number)) => {
+            match number.as_i64().or(number.as_f64().map(|n| n as i64)) {
+                Some(whole) => whole.into(),
+                None => Value::Null,
+            }
+        }
         ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => value.clone(),
         ("date", Value::String(text)) => match text.parse::<Timestamp>() {
             Ok(moment) => super::builtin::table::age(now, moment).into(),

@@ -74,9 +74,12 @@ pub fn compile(text: &str) -> Result<Program, String> {
     if text.len() > LONGEST {
         return Err(format!("expression of {} bytes is longer than {LONGEST}", text.len()));
     }
-    let gate = std::panic::catch_unwind(|| cel::parser::Parser::default().parse(text).map(drop).map_err(|error| error.to_string()));
+    let gate = std::panic::catch_unwind(|| {
+        cel::parser::Parser::default().parse(text).map(drop).map_err(|error| error.to_string())
+    });
     gate.unwrap_or_else(|_| Err("the expression cannot be parsed".to_owned()))?;
-    let program = std::panic::catch_unwind(|| Program::compile(text).map_err(|error| error.to_string()));
+    let program =
+        std::panic::catch_unwind(|| Program::compile(text).map_err(|error| error.to_string()));
     program.unwrap_or_else(|_| Err("the expression cannot be compiled".to_owned()))
 }
 
@@ -158,12 +161,18 @@ fn has_rules(node: Node<'_>) -> bool {
 /// The element of the old list that an element replaces: only those of maps by key can be told.
 fn same_item<'a>(item: &Value, old: &'a Value, node: Node<'_>) -> Option<&'a Value> {
     let ListType::Map(keys) = node.list_type() else { return None };
-    old.as_array()?.iter().find(|other| keys.iter().all(|key| other.get(&**key) == item.get(&**key)))
+    old.as_array()?
+        .iter()
+        .find(|other| keys.iter().all(|key| other.get(&**key) == item.get(&**key)))
 }
 
 fn check(rule: &Rule, context: &Context<'_>, value: &Value, path: &str) -> Option<FieldError> {
     let compiled = rule.compiled();
-    let said = if rule.message.is_empty() { rule.text.trim().replace('\n', " ") } else { rule.message.clone() };
+    let said = if rule.message.is_empty() {
+        rule.text.trim().replace('\n', " ")
+    } else {
+        rule.message.clone()
+    };
     let kind = match value {
         Value::Object(_) => "object",
         Value::Array(_) => "array",
@@ -193,11 +202,17 @@ fn check(rule: &Rule, context: &Context<'_>, value: &Value, path: &str) -> Optio
 
 fn broken(rule: &Rule, compiled: &Compiled, context: &Context<'_>, path: &str) -> FieldError {
     let computed = compiled.message.as_ref().and_then(|program| match program.execute(context) {
-        Ok(Cel::String(text)) => Some(text.trim().to_owned()).filter(|text| !text.is_empty() && !text.contains('\n')),
+        Ok(Cel::String(text)) => {
+            Some(text.trim().to_owned()).filter(|text| !text.is_empty() && !text.contains('\n'))
+        }
         _ => None,
     });
     let text = computed.unwrap_or_else(|| {
-        if rule.message.is_empty() { format!("failed rule: {}", rule.text.trim()) } else { rule.message.clone() }
+        if rule.message.is_empty() {
+            format!("failed rule: {}", rule.text.trim())
+        } else {
+            rule.message.clone()
+        }
     });
     let field = format!("{path}{}", rule.field);
     let message = match rule.reason {
@@ -239,11 +254,17 @@ fn to_cel(value: &Value, node: Node<'_>) -> Cel {
         },
         Value::Array(items) => {
             let of = node.items();
-            Cel::List(Arc::new(items.iter().map(|item| of.map_or_else(|| plain(item), |of| to_cel(item, of))).collect()))
+            Cel::List(Arc::new(
+                items
+                    .iter()
+                    .map(|item| of.map_or_else(|| plain(item), |of| to_cel(item, of)))
+                    .collect(),
+            ))
         }
         Value::Object(fields) => {
             let entries = fields.iter().map(|(name, value)| {
-                let value = node.field(name).map_or_else(|| plain(value), |child| to_cel(value, child));
+                let value =
+                    node.field(name).map_or_else(|| plain(value), |child| to_cel(value, child));
                 (escaped(name), value)
             });
             Cel::from(entries.collect::<std::collections::HashMap<String, Cel>>())
@@ -256,11 +277,16 @@ fn plain(value: &Value) -> Cel {
     match value {
         Value::Null => Cel::Null,
         Value::Bool(value) => Cel::Bool(*value),
-        Value::Number(number) => number.as_i64().map_or_else(|| Cel::Float(number.as_f64().unwrap_or(0.0)), Cel::Int),
+        Value::Number(number) => {
+            number.as_i64().map_or_else(|| Cel::Float(number.as_f64().unwrap_or(0.0)), Cel::Int)
+        }
         Value::String(text) => Cel::String(Arc::new(text.clone())),
         Value::Array(items) => Cel::List(Arc::new(items.iter().map(plain).collect())),
         Value::Object(fields) => Cel::from(
-            fields.iter().map(|(name, value)| (name.clone(), plain(value))).collect::<std::collections::HashMap<String, Cel>>(),
+            fields
+                .iter()
+                .map(|(name, value)| (name.clone(), plain(value)))
+                .collect::<std::collections::HashMap<String, Cel>>(),
         ),
     }
 }
@@ -277,8 +303,27 @@ fn chrono_time(text: &str) -> Option<Cel> {
 /// Source: k8s.io/apiserver `pkg/cel/escaping.go`.
 fn escaped(name: &str) -> String {
     const RESERVED: &[&str] = &[
-        "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
-        "let", "loop", "package", "namespace", "return", "var", "void", "while",
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
     ];
     if RESERVED.contains(&name) {
         return format!("__{name}__");
@@ -286,7 +331,10 @@ fn escaped(name: &str) -> String {
     if !name.contains(['.', '-', '/']) && !name.contains("__") {
         return name.to_owned();
     }
-    name.replace("__", "__underscores__").replace('.', "__dot__").replace('-', "__dash__").replace('/', "__slash__")
+    name.replace("__", "__underscores__")
+        .replace('.', "__dot__")
+        .replace('-', "__dash__")
+        .replace('/', "__slash__")
 }
 
 /// Whether an expression names a variable.

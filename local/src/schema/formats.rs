@@ -36,11 +36,19 @@ pub fn has(format: &str, text: &str) -> bool {
             let v4 = ip.parse::<Ipv4Addr>().is_ok() && bits.is_some_and(|bits| bits <= 32);
             v4 || (ip.parse::<Ipv6Addr>().is_ok() && bits.is_some_and(|bits| bits <= 128))
         }),
-        "uri" => text.split_once(':').is_some_and(|(scheme, rest)| {
-            let letters = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
-            scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && letters && !rest.contains(' ')
-        }) || text.starts_with('/'),
-        "email" => text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty() && !text.contains(' ')),
+        "uri" => {
+            text.split_once(':').is_some_and(|(scheme, rest)| {
+                let letters = scheme
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+                scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+                    && letters
+                    && !rest.contains(' ')
+            }) || text.starts_with('/')
+        }
+        "email" => text.split_once('@').is_some_and(|(user, host)| {
+            !user.is_empty() && !host.is_empty() && !text.contains(' ')
+        }),
         "hostname" => {
             let part = |part: &str| {
                 !part.is_empty()
@@ -53,7 +61,10 @@ pub fn has(format: &str, text: &str) -> bool {
         }
         "mac" => {
             let parts: Vec<&str> = text.split([':', '-']).collect();
-            parts.len() == 6 && parts.iter().all(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()))
+            parts.len() == 6
+                && parts
+                    .iter()
+                    .all(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()))
         }
         "uuid" | "uuid3" | "uuid4" | "uuid5" => is_uuid(format, text),
         "byte" => is_base64(text),
@@ -69,7 +80,10 @@ pub fn has(format: &str, text: &str) -> bool {
 
 fn is_date_time(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let shape = bytes.len() >= 20 && bytes[4] == b'-' && bytes[7] == b'-' && matches!(bytes[10], b'T' | b't' | b' ');
+    let shape = bytes.len() >= 20
+        && bytes[4] == b'-'
+        && bytes[7] == b'-'
+        && matches!(bytes[10], b'T' | b't' | b' ');
     shape && text.parse::<jiff::Timestamp>().is_ok()
 }
 
@@ -110,9 +124,9 @@ fn is_duration(text: &str) -> bool {
         rest = rest[digits..].trim_start();
         let unit = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
         let known = [
-            "ns", "us", "µs", "ms", "s", "m", "h", "d", "w", "sec", "secs", "second", "seconds", "min", "mins", "minute",
-            "minutes", "hr", "hrs", "hour", "hours", "day", "days", "week", "weeks", "milli", "millis", "micro", "micros",
-            "nano", "nanos",
+            "ns", "us", "µs", "ms", "s", "m", "h", "d", "w", "sec", "secs", "second", "seconds",
+            "min", "mins", "minute", "minutes", "hr", "hrs", "hour", "hours", "day", "days",
+            "week", "weeks", "milli", "millis", "micro", "micros", "nano", "nanos",
         ];
         if !known.contains(&&rest[..unit]) {
             return false;

@@ -126,7 +126,8 @@ impl Step {
                     let keep = match right {
                         None => !left.values(item, visits).is_empty(),
                         Some((compare, right)) => {
-                            let (left, right) = (left.values(item, visits), right.values(item, visits));
+                            let (left, right) =
+                                (left.values(item, visits), right.values(item, visits));
                             matches!((left.first(), right.first()), (Some(a), Some(b)) if compare.holds(a, b))
                         }
                     };
@@ -224,7 +225,11 @@ impl Reader<'_> {
             return Ok(Step::All);
         }
         let name = self.name();
-        if name.is_empty() { Err(format!("name expected in {} at {}", self.text, self.at)) } else { Ok(Step::Field(name)) }
+        if name.is_empty() {
+            Err(format!("name expected in {} at {}", self.text, self.at))
+        } else {
+            Ok(Step::Field(name))
+        }
     }
 
     fn name(&mut self) -> String {
@@ -232,7 +237,9 @@ impl Reader<'_> {
         let mut escaped = false;
         let rest = &self.text[self.at..];
         for c in rest.chars() {
-            if !escaped && matches!(c, '.' | '[' | ']' | ' ' | ')' | '=' | '!' | '<' | '>' | '{' | '}') {
+            if !escaped
+                && matches!(c, '.' | '[' | ']' | ' ' | ')' | '=' | '!' | '<' | '>' | '{' | '}')
+            {
                 break;
             }
             self.at += c.len_utf8();
@@ -258,7 +265,8 @@ impl Reader<'_> {
                 ("<", Compare::Less),
                 (">", Compare::Greater),
             ];
-            let compare = operators.into_iter().find(|(text, _)| self.take(text)).map(|(_, compare)| compare);
+            let compare =
+                operators.into_iter().find(|(text, _)| self.take(text)).map(|(_, compare)| compare);
             let right = match compare {
                 Some(compare) => Some((compare, self.side()?)),
                 None => None,
@@ -344,7 +352,10 @@ impl Reader<'_> {
             Some('@' | '.' | '$') => self.path().map(Side::Path),
             _ => {
                 let word = self.name();
-                let number = word.parse::<i64>().map(Value::from).or_else(|_| word.parse::<f64>().map(Value::from));
+                let number = word
+                    .parse::<i64>()
+                    .map(Value::from)
+                    .or_else(|_| word.parse::<f64>().map(Value::from));
                 match (word.as_str(), number) {
                     ("true", _) => Ok(Side::Value(true.into())),
                     ("false", _) => Ok(Side::Value(false.into())),
@@ -389,7 +400,8 @@ mod tests {
             (".status.conditions[?(@.absent)].type", json!([])),
             ("..status", json!([value["status"], "True", "False"])),
         ] {
-            let places: Vec<Value> = parse(path).unwrap().find(&value).into_iter().cloned().collect();
+            let places: Vec<Value> =
+                parse(path).unwrap().find(&value).into_iter().cloned().collect();
             assert_eq!(Value::Array(places), found, "{path}");
         }
         for bad in [".a[", ".a[?(@.b==]", ".a['x", ".a[x]", ".a]", ".a[?(@.b==c)]"] {

@@ -15,11 +15,17 @@ pub fn prune(mut document: Value, node: Node<'_>) -> Result<Decoded, String> {
     Ok(Decoded { value: document, unknown })
 }
 
-fn resource(object: &mut Value, node: Node<'_>, path: &mut String, unknown: &mut Vec<String>) -> Result<(), String> {
+fn resource(
+    object: &mut Value,
+    node: Node<'_>,
+    path: &mut String,
+    unknown: &mut Vec<String>,
+) -> Result<(), String> {
     if let (Some(metadata), Some(typed)) = (object.get_mut("metadata"), node.property("metadata")) {
         let decoded = decode(metadata.take(), typed)?;
         *metadata = if decoded.value.is_null() { serde_json::json!({}) } else { decoded.value };
-        let prefix = if path.is_empty() { "metadata".to_owned() } else { format!("{path}.metadata") };
+        let prefix =
+            if path.is_empty() { "metadata".to_owned() } else { format!("{path}.metadata") };
         unknown.extend(decoded.unknown.iter().map(|field| format!("{prefix}.{field}")));
     }
     walk(object, node, path, unknown, true)
@@ -45,7 +51,9 @@ fn walk(
                 }
                 path.push_str(key);
                 match node.field(key) {
-                    Some(child) if child.shape().embedded_resource => resource(value, child, path, unknown)?,
+                    Some(child) if child.shape().embedded_resource => {
+                        resource(value, child, path, unknown)?
+                    }
                     Some(child) => walk(value, child, path, unknown, false)?,
                     None if node.preserve_unknown => {}
                     None => {
@@ -73,7 +81,9 @@ fn walk(
         }
         Value::Number(number) if matches!(node.kind, Type::Int64 | Type::IntOrString) => {
             // 1.0 is an integer to JSON Schema.
-            if let Some(whole) = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 9e15 && !number.is_i64()) {
+            if let Some(whole) =
+                number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 9e15 && !number.is_i64())
+            {
                 *value = (whole as i64).into();
             }
         }
@@ -87,11 +97,15 @@ pub fn default(value: &mut Value, node: Node<'_>) {
     match value {
         Value::Object(fields) => {
             for (name, child) in node.properties() {
-                let null = fields.get(name).is_some_and(Value::is_null) && !child.edge.nullable && child.name.is_none();
+                let null = fields.get(name).is_some_and(Value::is_null)
+                    && !child.edge.nullable
+                    && child.name.is_none();
                 if null {
                     fields.remove(name);
                 }
-                if let Some(default) = child.edge.default.as_ref().filter(|_| !fields.contains_key(name)) {
+                if let Some(default) =
+                    child.edge.default.as_ref().filter(|_| !fields.contains_key(name))
+                {
                     fields.insert(name.to_owned(), default.clone());
                 }
             }

@@ -75,14 +75,16 @@ pub fn shape(props: &Value, depth: usize) -> Shape {
             }
             "properties" => {
                 let entries = value.as_object().into_iter().flatten();
-                shape.properties = entries.map(|(name, value)| (name.as_str().into(), below(value))).collect();
+                shape.properties =
+                    entries.map(|(name, value)| (name.as_str().into(), below(value))).collect();
                 shape.properties.sort_by(|a, b| a.0.cmp(&b.0));
             }
             "items" => shape.items = Some(Box::new(below(value))),
             "additionalProperties" => match value {
                 Value::Bool(false) | Value::Null => {}
                 Value::Bool(true) => {
-                    shape.additional = Some(Box::new(Shape { preserve_unknown: true, ..Shape::default() }));
+                    shape.additional =
+                        Some(Box::new(Shape { preserve_unknown: true, ..Shape::default() }));
                 }
                 value => shape.additional = Some(Box::new(below(value))),
             },
@@ -98,7 +100,9 @@ pub fn shape(props: &Value, depth: usize) -> Shape {
             }
             "x-kubernetes-list-type" => match value.as_str() {
                 Some("set") => shape.list_type = ListType::Set,
-                Some("map") => shape.list_type = ListType::Map(texts(&props["x-kubernetes-list-map-keys"])),
+                Some("map") => {
+                    shape.list_type = ListType::Map(texts(&props["x-kubernetes-list-map-keys"]))
+                }
                 _ => {}
             },
             "x-kubernetes-map-type" => shape.atomic = value == "atomic",
@@ -120,7 +124,8 @@ fn shape_below(value: &Value, depth: usize) -> Shape {
 
 fn add_rule(rules: &mut Rules, name: &str, value: &Value, depth: usize) -> bool {
     let count = || value.as_u64();
-    let shapes = || value.as_array().into_iter().flatten().map(|value| shape_below(value, depth)).collect();
+    let shapes =
+        || value.as_array().into_iter().flatten().map(|value| shape_below(value, depth)).collect();
     match name {
         "description" => rules.description = value.as_str().map(str::to_owned),
         "title" => rules.title = value.as_str().map(str::to_owned),
@@ -143,7 +148,9 @@ fn add_rule(rules: &mut Rules, name: &str, value: &Value, depth: usize) -> bool 
         "anyOf" => rules.any_of = shapes(),
         "oneOf" => rules.one_of = shapes(),
         "not" => rules.not = Some(Box::new(shape_below(value, depth))),
-        "x-kubernetes-validations" => rules.validations = value.as_array().cloned().unwrap_or_default(),
+        "x-kubernetes-validations" => {
+            rules.validations = value.as_array().cloned().unwrap_or_default()
+        }
         _ => return false,
     }
     true

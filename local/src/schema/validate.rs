@@ -16,7 +16,13 @@ pub fn validate(value: &Value, old: Option<&Value>, node: Node<'_>, path: &str) 
     errors
 }
 
-fn check(value: &Value, old: Option<&Value>, node: Node<'_>, path: &str, errors: &mut Vec<FieldError>) {
+fn check(
+    value: &Value,
+    old: Option<&Value>,
+    node: Node<'_>,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
     // Named types are built in: their own decoder has checked them.
     if node.name.is_some() || old == Some(value) || (value.is_null() && node.edge.nullable) {
         return;
@@ -43,7 +49,13 @@ fn check(value: &Value, old: Option<&Value>, node: Node<'_>, path: &str, errors:
             }
             for (name, value) in fields {
                 if let Some(child) = node.field(name) {
-                    check(value, old.and_then(|old| old.get(name)), child, &join(path, name), errors);
+                    check(
+                        value,
+                        old.and_then(|old| old.get(name)),
+                        child,
+                        &join(path, name),
+                        errors,
+                    );
                 }
             }
             if node.embedded_resource {
@@ -57,7 +69,13 @@ fn check(value: &Value, old: Option<&Value>, node: Node<'_>, path: &str, errors:
         Value::Array(items) => {
             if let Some(of) = node.items() {
                 for (at, item) in items.iter().enumerate() {
-                    check(item, old.and_then(|old| old.get(at)), of, &format!("{path}[{at}]"), errors);
+                    check(
+                        item,
+                        old.and_then(|old| old.get(at)),
+                        of,
+                        &format!("{path}[{at}]"),
+                        errors,
+                    );
                 }
             }
             repeated(items, node, path, errors);
@@ -66,9 +84,17 @@ fn check(value: &Value, old: Option<&Value>, node: Node<'_>, path: &str, errors:
     }
 }
 
-fn check_rules(value: &Value, node: Node<'_>, rules: &Rules, path: &str, errors: &mut Vec<FieldError>) {
+fn check_rules(
+    value: &Value,
+    node: Node<'_>,
+    rules: &Rules,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
     let name = path;
-    let mut say = |wrong: String| errors.push(FieldError::invalid(path, value, &format!("{name} in body {wrong}")));
+    let mut say = |wrong: String| {
+        errors.push(FieldError::invalid(path, value, &format!("{name} in body {wrong}")))
+    };
     if let Some(number) = value.as_f64() {
         if let Some(least) = rules.minimum {
             if rules.exclusive_minimum && number <= least {
@@ -106,7 +132,9 @@ fn check_rules(value: &Value, node: Node<'_>, rules: &Rules, path: &str, errors:
         if let Some(most) = rules.max_length.filter(|most| length > *most) {
             errors.push(FieldError::too_long(path, most as usize));
         }
-        let mut say = |wrong: String| errors.push(FieldError::invalid(path, value, &format!("{name} in body {wrong}")));
+        let mut say = |wrong: String| {
+            errors.push(FieldError::invalid(path, value, &format!("{name} in body {wrong}")))
+        };
         if let Some(least) = rules.min_length.filter(|least| length < *least) {
             say(format!("should be at least {least} chars long"));
         }
@@ -123,8 +151,12 @@ fn check_rules(value: &Value, node: Node<'_>, rules: &Rules, path: &str, errors:
         }
     }
     let sizes = match value {
-        Value::Array(items) => Some((items.len() as u64, rules.min_items, rules.max_items, "items")),
-        Value::Object(fields) => Some((fields.len() as u64, rules.min_properties, rules.max_properties, "properties")),
+        Value::Array(items) => {
+            Some((items.len() as u64, rules.min_items, rules.max_items, "items"))
+        }
+        Value::Object(fields) => {
+            Some((fields.len() as u64, rules.min_properties, rules.max_properties, "properties"))
+        }
         _ => None,
     };
     if let Some((count, least, most, what)) = sizes {
@@ -148,7 +180,13 @@ fn check_rules(value: &Value, node: Node<'_>, rules: &Rules, path: &str, errors:
     combined(value, node, rules, path, errors);
 }
 
-fn combined(value: &Value, node: Node<'_>, rules: &Rules, path: &str, errors: &mut Vec<FieldError>) {
+fn combined(
+    value: &Value,
+    node: Node<'_>,
+    rules: &Rules,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
     let name = path;
     let each = |shapes: &[super::Shape]| -> Vec<Vec<FieldError>> {
         shapes.iter().map(|shape| validate(value, None, node.beside(shape), path)).collect()
@@ -169,7 +207,9 @@ fn combined(value: &Value, node: Node<'_>, rules: &Rules, path: &str, errors: &m
             } else {
                 format!("Found {valid} valid alternatives")
             };
-            errors.push(unplaced(&format!("\"{name}\" must validate one and only one schema (oneOf). {count}")));
+            errors.push(unplaced(&format!(
+                "\"{name}\" must validate one and only one schema (oneOf). {count}"
+            )));
             if valid == 0 {
                 errors.extend(found.into_iter().next().unwrap_or_default());
             }
@@ -181,7 +221,8 @@ fn combined(value: &Value, node: Node<'_>, rules: &Rules, path: &str, errors: &m
         if valid < found.len() {
             let none = if valid == 0 { ". None validated" } else { "" };
             errors.extend(found.into_iter().flatten());
-            errors.push(unplaced(&format!("\"{name}\" must validate all the schemas (allOf){none}")));
+            errors
+                .push(unplaced(&format!("\"{name}\" must validate all the schemas (allOf){none}")));
         }
     }
     if let Some(not) = &rules.not
@@ -203,7 +244,9 @@ fn repeated(items: &[Value], node: Node<'_>, path: &str, errors: &mut Vec<FieldE
         }
         ListType::Map(keys) => {
             let key = |item: &Value| -> Value {
-                let named = keys.iter().filter_map(|key| Some((key.to_string(), item.get(&**key)?.clone())));
+                let named = keys
+                    .iter()
+                    .filter_map(|key| Some((key.to_string(), item.get(&**key)?.clone())));
                 Value::Object(named.collect())
             };
             let all: Vec<Value> = items.iter().map(key).collect();
@@ -223,7 +266,9 @@ fn unplaced(text: &str) -> FieldError {
 
 fn wrong_number(path: &str, format: Option<&str>) -> String {
     match format {
-        Some(format) => format!("Checked value must be of type integer with format {format} in {path}"),
+        Some(format) => {
+            format!("Checked value must be of type integer with format {format} in {path}")
+        }
         None => format!("Checked value must be of type integer (default format) in {path}"),
     }
 }

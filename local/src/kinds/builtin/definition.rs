@@ -102,7 +102,11 @@ fn all_versions(spec: &Value) -> Vec<FieldError> {
         };
         if schema.is_null() {
             errors.push(FieldError::required(
-                if versions.len() == 1 { schema_path } else { format!("{path}.schema.openAPIV3Schema") },
+                if versions.len() == 1 {
+                    schema_path
+                } else {
+                    format!("{path}.schema.openAPIV3Schema")
+                },
                 "schemas are required",
             ));
         } else {
@@ -154,10 +158,14 @@ fn names_of(names: &Value, path: &str) -> Vec<FieldError> {
             return;
         }
         let mixed = matches!(field, "kind" | "listKind");
-        let wrong = if mixed { names::label_1035(&value.to_lowercase()) } else { names::label_1035(value) };
+        let wrong =
+            if mixed { names::label_1035(&value.to_lowercase()) } else { names::label_1035(value) };
         for wrong in wrong {
-            let detail =
-                if mixed { format!("may have mixed case, but should otherwise match: {wrong}") } else { wrong };
+            let detail = if mixed {
+                format!("may have mixed case, but should otherwise match: {wrong}")
+            } else {
+                wrong
+            };
             errors.push(FieldError::invalid(format!("{path}.{field}"), &value.into(), &detail));
         }
     };
@@ -200,7 +208,11 @@ fn conversion(conversion: &Value) -> Vec<FieldError> {
         "Webhook" => Vec::new(),
         "" => vec![FieldError::required("spec.conversion.strategy", "")],
         other => {
-            vec![FieldError::not_supported("spec.conversion.strategy", &other.into(), &["None", "Webhook"])]
+            vec![FieldError::not_supported(
+                "spec.conversion.strategy",
+                &other.into(),
+                &["None", "Webhook"],
+            )]
         }
     }
 }
@@ -242,7 +254,10 @@ fn column_of(column: &Value, path: &str) -> Vec<FieldError> {
 
 /// Fields alone: what can be written as well as read.
 fn simple_path(path: &str) -> bool {
-    let part = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    let part = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+    };
     path.strip_prefix('.').is_some_and(|rest| rest.split('.').all(part))
 }
 
@@ -284,9 +299,9 @@ fn scale_of(subresources: &Value, path: &str) -> Vec<FieldError> {
 fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let (spec, before) = (&new["spec"], &old["spec"]);
     let mut fixed = Vec::new();
-    let established = list(&old["status"], "conditions")
-        .iter()
-        .any(|condition| text(condition, "type") == "Established" && text(condition, "status") == "True");
+    let established = list(&old["status"], "conditions").iter().any(|condition| {
+        text(condition, "type") == "Established" && text(condition, "status") == "True"
+    });
     if established {
         for field in ["group", "scope"] {
             if spec[field] != before[field] {
@@ -313,7 +328,11 @@ fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
                 "missing from spec.versions; v1 was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in v1 and removes v1 from status.storedVersions",
             ));
             if let Some(error) = errors.last_mut() {
-                error.message = error.message.replace("; v1 was", &format!("; {version} was")).replace("in v1 and removes v1", &format!("in {version} and removes {version}"));
+                error.message =
+                    error.message.replace("; v1 was", &format!("; {version} was")).replace(
+                        "in v1 and removes v1",
+                        &format!("in {version} and removes {version}"),
+                    );
             }
         }
     }

@@ -22,23 +22,38 @@ pub(super) fn rules(schema: &Value, path: &str) -> Vec<FieldError> {
         errors.extend(rules(&schema["items"], &format!("{path}.items")));
     }
     if schema["additionalProperties"].is_object() {
-        errors.extend(rules(&schema["additionalProperties"], &format!("{path}.additionalProperties")));
+        errors.extend(rules(
+            &schema["additionalProperties"],
+            &format!("{path}.additionalProperties"),
+        ));
     }
     errors
 }
 
 fn one(rule: &Value, schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let expression = text(rule, "rule").trim();
-    let reasons = ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
+    let reasons =
+        ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
     if expression.is_empty() {
         errors.push(FieldError::required(format!("{path}.rule"), "rule is not specified"));
         return;
     }
     let message = text(rule, "message");
-    if rule.get("message").is_some_and(Value::is_string) && !message.is_empty() && message.trim().is_empty() {
-        errors.push(FieldError::invalid(format!("{path}.message"), &message.into(), "message must be non-empty if specified"));
+    if rule.get("message").is_some_and(Value::is_string)
+        && !message.is_empty()
+        && message.trim().is_empty()
+    {
+        errors.push(FieldError::invalid(
+            format!("{path}.message"),
+            &message.into(),
+            "message must be non-empty if specified",
+        ));
     } else if message.trim().contains('\n') {
-        errors.push(FieldError::invalid(format!("{path}.message"), &message.into(), "must not contain line breaks"));
+        errors.push(FieldError::invalid(
+            format!("{path}.message"),
+            &message.into(),
+            "must not contain line breaks",
+        ));
     } else if message.is_empty() && expression.contains('\n') {
         errors.push(FieldError::required(
             format!("{path}.message"),
@@ -52,7 +67,11 @@ fn one(rule: &Value, schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
     let field = text(rule, "fieldPath");
     if !field.is_empty() && !is_path(field, schema) {
-        errors.push(FieldError::invalid(format!("{path}.fieldPath"), &field.into(), "must be a valid path"));
+        errors.push(FieldError::invalid(
+            format!("{path}.fieldPath"),
+            &field.into(),
+            "must be a valid path",
+        ));
     }
     if let Err(error) = cel::compile(expression) {
         let detail = format!("compilation failed: {error}");
@@ -107,7 +126,12 @@ fn wrong_reference(expression: &str, schema: &Value) -> Option<String> {
         let name = &rest[..rest.find(|c: char| !word(c)).unwrap_or(rest.len())];
         let called = rest[name.len()..].starts_with('(');
         let always = matches!(name, "metadata" | "kind" | "apiVersion");
-        if !called && !name.is_empty() && !name.starts_with("__") && !always && schema["properties"].get(name).is_none() {
+        if !called
+            && !name.is_empty()
+            && !name.starts_with("__")
+            && !always
+            && schema["properties"].get(name).is_none()
+        {
             let column = at + 5;
             return Some(format!(
                 "ERROR: <input>:1:{column}: undefined field '{name}'\n | {expression}\n | {}^",
@@ -124,7 +148,9 @@ fn shown(rule: &Value) -> String {
         let text = Value::from(text(rule, field)).to_string();
         text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
     };
-    let or_null = |field: &str| rule.get(field).filter(|value| !value.is_null()).map_or("null".to_owned(), Value::to_string);
+    let or_null = |field: &str| {
+        rule.get(field).filter(|value| !value.is_null()).map_or("null".to_owned(), Value::to_string)
+    };
     format!(
         "{{\"Rule\":{},\"Message\":{},\"MessageExpression\":{},\"Reason\":{},\"FieldPath\":{},\"OptionalOldSelf\":{}}}",
         quoted("rule"),

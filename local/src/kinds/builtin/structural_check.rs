@@ -19,11 +19,15 @@ const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "str
 pub(super) fn root(schema: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     if flag(schema, "nullable") {
-        errors.push(FieldError::forbidden(format!("{path}.nullable"), "nullable cannot be true at the root"));
+        errors.push(FieldError::forbidden(
+            format!("{path}.nullable"),
+            "nullable cannot be true at the root",
+        ));
     }
     match text(schema, "type") {
         "object" => {}
-        "" => errors.push(FieldError::required(format!("{path}.type"), "must not be empty at the root")),
+        "" => errors
+            .push(FieldError::required(format!("{path}.type"), "must not be empty at the root")),
         other => errors.push(FieldError::invalid(
             format!("{path}.type"),
             &other.into(),
@@ -34,7 +38,9 @@ pub(super) fn root(schema: &Value, path: &str) -> Vec<FieldError> {
     let metadata = &schema["properties"]["metadata"];
     if !metadata.is_null() {
         let allowed = |key: &String| matches!(key.as_str(), "name" | "generateName");
-        if entries(metadata, "properties").any(|(key, _)| !allowed(key)) || has(metadata, "additionalProperties") {
+        if entries(metadata, "properties").any(|(key, _)| !allowed(key))
+            || has(metadata, "additionalProperties")
+        {
             errors.push(FieldError::forbidden(
                 format!("{path}.properties[metadata]"),
                 "must not specify anything other than name and generateName, but metadata is implicitly specified",
@@ -49,7 +55,10 @@ pub(super) fn root(schema: &Value, path: &str) -> Vec<FieldError> {
 
 fn place(schema: &Value, path: &str, depth: usize, errors: &mut Vec<FieldError>) {
     if depth > DEEPEST {
-        errors.push(FieldError::forbidden(path, &format!("schemas may not be deeper than {DEEPEST}")));
+        errors.push(FieldError::forbidden(
+            path,
+            &format!("schemas may not be deeper than {DEEPEST}"),
+        ));
         return;
     }
     let kind = text(schema, "type");
@@ -100,14 +109,19 @@ fn place(schema: &Value, path: &str, depth: usize, errors: &mut Vec<FieldError>)
     if !pattern.is_empty()
         && let Err(error) = formats::compile(pattern)
     {
-        let detail = format!("must be a valid regular expression, but isn't: {}", go_regex_error(pattern, &error));
+        let detail = format!(
+            "must be a valid regular expression, but isn't: {}",
+            go_regex_error(pattern, &error)
+        );
         errors.push(FieldError::invalid(format!("{path}.pattern"), &pattern.into(), &detail));
     }
     if kind == "array" && !has(schema, "items") {
         errors.push(FieldError::required(format!("{path}.items"), "must be specified"));
     }
     let additional = &schema["additionalProperties"];
-    if entries(schema, "properties").next().is_some() && (additional.is_object() || *additional == true) {
+    if entries(schema, "properties").next().is_some()
+        && (additional.is_object() || *additional == true)
+    {
         errors.push(FieldError::forbidden(
             format!("{path}.additionalProperties"),
             "additionalProperties and properties are mutual exclusive",
@@ -144,7 +158,12 @@ fn place(schema: &Value, path: &str, depth: usize, errors: &mut Vec<FieldError>)
     default_of(schema, path, depth, errors);
     for field in ["allOf", "anyOf", "oneOf"] {
         for (index, shape) in list(schema, field).iter().enumerate() {
-            junctor(shape, &format!("{path}.{field}[{index}]"), int_or_string && field != "oneOf", errors);
+            junctor(
+                shape,
+                &format!("{path}.{field}[{index}]"),
+                int_or_string && field != "oneOf",
+                errors,
+            );
         }
     }
     if has(schema, "not") {
@@ -169,7 +188,8 @@ fn junctor(shape: &Value, path: &str, int_or_string: bool, errors: &mut Vec<Fiel
             Value::String(text) => !text.is_empty(),
             _ => true,
         };
-        let types = int_or_string && field == "type" && matches!(text(shape, field), "integer" | "string");
+        let types =
+            int_or_string && field == "type" && matches!(text(shape, field), "integer" | "string");
         if given && !types {
             errors.push(FieldError::forbidden(
                 format!("{path}.{field}"),
@@ -251,7 +271,8 @@ fn default_of(schema: &Value, path: &str, depth: usize, errors: &mut Vec<FieldEr
     let shape = structural::shape(schema, 0);
     let bare = Schema::own(&std::sync::Arc::new(builtin::Library::empty()), shape);
     for mut error in validate::validate(default, None, bare.root(), "") {
-        error.field = if error.field.is_empty() { path.clone() } else { format!("{path}.{}", error.field) };
+        error.field =
+            if error.field.is_empty() { path.clone() } else { format!("{path}.{}", error.field) };
         errors.push(error);
     }
 }

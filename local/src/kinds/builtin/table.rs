@@ -18,7 +18,12 @@ const COLUMNS: &str = include_str!("columns.txt");
 
 /// The columns of a kind.
 pub(in crate::kinds) fn columns(kind: &str) -> Vec<Column> {
-    let mut lines = COLUMNS.lines().skip_while(|line| *line != kind).skip(1).take_while(|line| line.starts_with(' ')).peekable();
+    let mut lines = COLUMNS
+        .lines()
+        .skip_while(|line| *line != kind)
+        .skip(1)
+        .take_while(|line| line.starts_with(' '))
+        .peekable();
     if lines.peek().is_none() {
         return columns("Role");
     }
@@ -27,7 +32,8 @@ pub(in crate::kinds) fn columns(kind: &str) -> Vec<Column> {
 
 fn column(line: &str) -> Option<Column> {
     let mut parts = line[1..].splitn(4, '|');
-    let (name, kind, priority, description) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (name, kind, priority, description) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let description = match description {
         "^" => NAME.to_owned(),
         "@" => CREATED.to_owned(),
@@ -57,7 +63,9 @@ pub(in crate::kinds) fn row(kind: &str, object: &Value, now: Timestamp) -> Vec<V
             let count = entries(object, "data").count() + entries(object, "binaryData").count();
             vec![name, count.into(), age]
         }
-        "Secret" => vec![name, text(object, "type").into(), entries(object, "data").count().into(), age],
+        "Secret" => {
+            vec![name, text(object, "type").into(), entries(object, "data").count().into(), age]
+        }
         "ServiceAccount" => vec![name, age],
         "Service" => rest::service(object, age),
         "Endpoints" => vec![name, rest::endpoints(object).into(), age],
@@ -67,16 +75,38 @@ pub(in crate::kinds) fn row(kind: &str, object: &Value, now: Timestamp) -> Vec<V
             let ready = format!("{}/{}", number(status, "readyReplicas"), number(spec, "replicas"));
             let counts = [number(status, "updatedReplicas"), number(status, "availableReplicas")];
             let selector = selector_text(&spec["selector"]);
-            vec![name, ready.into(), counts[0].into(), counts[1].into(), age, names(template), images(template), selector]
+            vec![
+                name,
+                ready.into(),
+                counts[0].into(),
+                counts[1].into(),
+                age,
+                names(template),
+                images(template),
+                selector,
+            ]
         }
         "ReplicaSet" | "ReplicationController" => {
-            let counts = [number(spec, "replicas"), number(status, "replicas"), number(status, "readyReplicas")];
+            let counts = [
+                number(spec, "replicas"),
+                number(status, "replicas"),
+                number(status, "readyReplicas"),
+            ];
             let selector = if kind == "ReplicaSet" {
                 selector_text(&spec["selector"])
             } else {
                 map_text(&spec["selector"]).into()
             };
-            vec![name, counts[0].into(), counts[1].into(), counts[2].into(), age, names(template), images(template), selector]
+            vec![
+                name,
+                counts[0].into(),
+                counts[1].into(),
+                counts[2].into(),
+                age,
+                names(template),
+                images(template),
+                selector,
+            ]
         }
         "StatefulSet" => {
             let ready = format!("{}/{}", number(status, "readyReplicas"), number(spec, "replicas"));
@@ -93,7 +123,13 @@ pub(in crate::kinds) fn row(kind: &str, object: &Value, now: Timestamp) -> Vec<V
             let mut cells = vec![name];
             cells.extend(counts.map(|field| json!(number(status, field))));
             let selector = selector_text(&spec["selector"]);
-            cells.extend([map_text(&template["nodeSelector"]).into(), age, names(template), images(template), selector]);
+            cells.extend([
+                map_text(&template["nodeSelector"]).into(),
+                age,
+                names(template),
+                images(template),
+                selector,
+            ]);
             cells
         }
         "Job" => rest::job(object, now, age),
@@ -140,7 +176,11 @@ pub(in crate::kinds) fn row(kind: &str, object: &Value, now: Timestamp) -> Vec<V
         "IngressClass" => {
             let parameters = match text(&spec["parameters"], "kind") {
                 "" => "<none>".to_owned(),
-                kind => format!("{kind}.{}/{}", text(&spec["parameters"], "apiGroup"), text(&spec["parameters"], "name")),
+                kind => format!(
+                    "{kind}.{}/{}",
+                    text(&spec["parameters"], "apiGroup"),
+                    text(&spec["parameters"], "name")
+                ),
             };
             vec![name, text(spec, "controller").into(), parameters.into(), age]
         }
@@ -169,14 +209,19 @@ pub(in crate::kinds) fn row(kind: &str, object: &Value, now: Timestamp) -> Vec<V
             ]
         }
         "ControllerRevision" => {
-            let owner = list(&object["metadata"], "ownerReferences").iter().find(|owner| flag(owner, "controller"));
-            let owner = owner.map_or_else(|| "<none>".to_owned(), |owner| {
-                let kind = text(owner, "kind").to_lowercase();
-                match text(owner, "apiVersion").split_once('/') {
-                    Some((group, _)) => format!("{kind}.{group}/{}", text(owner, "name")),
-                    None => format!("{kind}/{}", text(owner, "name")),
-                }
-            });
+            let owner = list(&object["metadata"], "ownerReferences")
+                .iter()
+                .find(|owner| flag(owner, "controller"));
+            let owner = owner.map_or_else(
+                || "<none>".to_owned(),
+                |owner| {
+                    let kind = text(owner, "kind").to_lowercase();
+                    match text(owner, "apiVersion").split_once('/') {
+                        Some((group, _)) => format!("{kind}.{group}/{}", text(owner, "name")),
+                        None => format!("{kind}/{}", text(owner, "name")),
+                    }
+                },
+            );
             vec![name, owner.into(), object["revision"].clone(), age]
         }
         "ValidatingWebhookConfiguration" | "MutatingWebhookConfiguration" => {
@@ -184,7 +229,12 @@ pub(in crate::kinds) fn row(kind: &str, object: &Value, now: Timestamp) -> Vec<V
         }
         "PodTemplate" => {
             let template = &object["template"];
-            vec![name, names(&template["spec"]), images(&template["spec"]), map_text(&template["metadata"]["labels"]).into()]
+            vec![
+                name,
+                names(&template["spec"]),
+                images(&template["spec"]),
+                map_text(&template["metadata"]["labels"]).into(),
+            ]
         }
         _ => vec![name, object["metadata"]["creationTimestamp"].clone()],
     }
@@ -225,7 +275,8 @@ fn span(seconds: i64) -> String {
 }
 
 fn age_of(object: &Value, now: Timestamp) -> String {
-    moment(&object["metadata"]["creationTimestamp"]).map_or_else(|| "<unknown>".to_owned(), |then| age(now, then))
+    moment(&object["metadata"]["creationTimestamp"])
+        .map_or_else(|| "<unknown>".to_owned(), |then| age(now, then))
 }
 
 fn moment(value: &Value) -> Option<Timestamp> {
@@ -234,18 +285,24 @@ fn moment(value: &Value) -> Option<Timestamp> {
 
 /// A map as `a=b,c=d`.
 fn map_text(map: &Value) -> String {
-    let pairs: Vec<String> =
-        map.as_object().into_iter().flatten().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or(""))).collect();
+    let pairs: Vec<String> = map
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or("")))
+        .collect();
     if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
 }
 
 /// A label selector in one line.
 fn selector_text(selector: &Value) -> Value {
-    let mut parts: Vec<String> =
-        entries(selector, "matchLabels").map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or(""))).collect();
+    let mut parts: Vec<String> = entries(selector, "matchLabels")
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or("")))
+        .collect();
     for requirement in list(selector, "matchExpressions") {
         let key = text(requirement, "key");
-        let values: Vec<&str> = list(requirement, "values").iter().filter_map(Value::as_str).collect();
+        let values: Vec<&str> =
+            list(requirement, "values").iter().filter_map(Value::as_str).collect();
         parts.push(match text(requirement, "operator") {
             "In" => format!("{key} in ({})", values.join(",")),
             "NotIn" => format!("{key} notin ({})", values.join(",")),
@@ -258,12 +315,14 @@ fn selector_text(selector: &Value) -> Value {
 }
 
 fn names(spec: &Value) -> Value {
-    let names: Vec<&str> = list(spec, "containers").iter().map(|container| text(container, "name")).collect();
+    let names: Vec<&str> =
+        list(spec, "containers").iter().map(|container| text(container, "name")).collect();
     names.join(",").into()
 }
 
 fn images(spec: &Value) -> Value {
-    let images: Vec<&str> = list(spec, "containers").iter().map(|container| text(container, "image")).collect();
+    let images: Vec<&str> =
+        list(spec, "containers").iter().map(|container| text(container, "image")).collect();
     images.join(",").into()
 }
 
@@ -278,9 +337,24 @@ mod tests {
     #[test]
     fn says_how_long_ago_as_kubectl_does() {
         for (seconds, said) in [
-            (-5, "<invalid>"), (0, "0s"), (119, "119s"), (120, "2m"), (125, "2m5s"), (599, "9m59s"), (600, "10m"),
-            (10799, "179m"), (10800, "3h"), (11100, "3h5m"), (28800, "8h"), (172799, "47h"), (172800, "2d"),
-            (176400, "2d1h"), (691200, "8d"), (63072000, "2y"), (63158400, "2y1d"), (252288000, "8y"),
+            (-5, "<invalid>"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (125, "2m5s"),
+            (599, "9m59s"),
+            (600, "10m"),
+            (10799, "179m"),
+            (10800, "3h"),
+            (11100, "3h5m"),
+            (28800, "8h"),
+            (172799, "47h"),
+            (172800, "2d"),
+            (176400, "2d1h"),
+            (691200, "8d"),
+            (63072000, "2y"),
+            (63158400, "2y1d"),
+            (252288000, "8y"),
         ] {
             assert_eq!(span(seconds), said, "{seconds}");
         }

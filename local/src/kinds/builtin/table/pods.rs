@@ -25,7 +25,10 @@ pub(super) fn row(pod: &Value, now: Timestamp) -> Vec<Value> {
         "" => text(status, "phase").to_owned(),
         reason => reason.to_owned(),
     };
-    if list(status, "conditions").iter().any(|c| text(c, "type") == "PodScheduled" && text(c, "reason") == "SchedulingGated") {
+    if list(status, "conditions")
+        .iter()
+        .any(|c| text(c, "type") == "PodScheduled" && text(c, "reason") == "SchedulingGated")
+    {
         word = "SchedulingGated".to_owned();
     }
     let mut initializing = false;
@@ -36,7 +39,8 @@ pub(super) fn row(pod: &Value, now: Timestamp) -> Vec<Value> {
             sidecar_restarts += int(container, "restartCount").unwrap_or(0);
             sidecar_restarted = sidecar_restarted.max(ended(container));
         }
-        let (terminated, waiting) = (&container["state"]["terminated"], &container["state"]["waiting"]);
+        let (terminated, waiting) =
+            (&container["state"]["terminated"], &container["state"]["waiting"]);
         if !terminated.is_null() && int(terminated, "exitCode") == Some(0) {
             continue;
         }
@@ -57,8 +61,9 @@ pub(super) fn row(pod: &Value, now: Timestamp) -> Vec<Value> {
         initializing = true;
         break;
     }
-    let initialized =
-        list(status, "conditions").iter().any(|c| text(c, "type") == "Initialized" && text(c, "status") == "True");
+    let initialized = list(status, "conditions")
+        .iter()
+        .any(|c| text(c, "type") == "Initialized" && text(c, "status") == "True");
     if !initializing || initialized {
         restarts = sidecar_restarts;
         restarted = sidecar_restarted;
@@ -66,7 +71,8 @@ pub(super) fn row(pod: &Value, now: Timestamp) -> Vec<Value> {
         for container in list(status, "containerStatuses").iter().rev() {
             restarts += int(container, "restartCount").unwrap_or(0);
             restarted = restarted.max(ended(container));
-            let (terminated, waiting) = (&container["state"]["terminated"], &container["state"]["waiting"]);
+            let (terminated, waiting) =
+                (&container["state"]["terminated"], &container["state"]["waiting"]);
             if !text(waiting, "reason").is_empty() {
                 word = text(waiting, "reason").to_owned();
             } else if !terminated.is_null() {
@@ -80,8 +86,9 @@ pub(super) fn row(pod: &Value, now: Timestamp) -> Vec<Value> {
             }
         }
         if word == "Completed" && running {
-            let is_ready =
-                list(status, "conditions").iter().any(|c| text(c, "type") == "Ready" && text(c, "status") == "True");
+            let is_ready = list(status, "conditions")
+                .iter()
+                .any(|c| text(c, "type") == "Ready" && text(c, "status") == "True");
             word = if is_ready { "Running" } else { "NotReady" }.to_owned();
         }
     }

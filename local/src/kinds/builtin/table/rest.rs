@@ -11,7 +11,8 @@ use crate::kinds::walk::{entries, flag, has, int, list, text};
 
 pub(super) fn node(node: &Value, age: Value) -> Vec<Value> {
     let (spec, status) = (&node["spec"], &node["status"]);
-    let ready = list(status, "conditions").iter().find(|condition| text(condition, "type") == "Ready");
+    let ready =
+        list(status, "conditions").iter().find(|condition| text(condition, "type") == "Ready");
     let mut words = vec![match ready.map(|condition| text(condition, "status")) {
         Some("True") => "Ready",
         Some(_) => "NotReady",
@@ -125,7 +126,9 @@ pub(super) fn endpoints(object: &Value) -> String {
     }
     match count {
         0 => "<none>".to_owned(),
-        count if count > found.len() => format!("{} + {} more...", found.join(","), count - found.len()),
+        count if count > found.len() => {
+            format!("{} + {} more...", found.join(","), count - found.len())
+        }
         _ => found.join(","),
     }
 }
@@ -147,7 +150,8 @@ pub(super) fn slice(object: &Value, age: Value) -> Vec<Value> {
             name => name.to_owned(),
         },
     });
-    let addresses = list(object, "endpoints").iter().flat_map(|endpoint| list(endpoint, "addresses"));
+    let addresses =
+        list(object, "endpoints").iter().flat_map(|endpoint| list(endpoint, "addresses"));
     let addresses = addresses.filter_map(|address| Some(address.as_str()?.to_owned()));
     vec![
         object["metadata"]["name"].clone(),
@@ -162,8 +166,11 @@ pub(super) fn event(event: &Value, now: Timestamp) -> Vec<Value> {
     let happened = moment(&event["eventTime"]);
     let first = moment(&event["firstTimestamp"]).or(happened);
     let series = &event["series"];
-    let last = moment(&series["lastObservedTime"]).or_else(|| moment(&event["lastTimestamp"])).or(first);
-    let ago = |when: Option<Timestamp>| json!(when.map_or_else(|| "<unknown>".to_owned(), |then| age(now, then)));
+    let last =
+        moment(&series["lastObservedTime"]).or_else(|| moment(&event["lastTimestamp"])).or(first);
+    let ago = |when: Option<Timestamp>| {
+        json!(when.map_or_else(|| "<unknown>".to_owned(), |then| age(now, then)))
+    };
     let object = &event["involvedObject"];
     let subject = match text(object, "name") {
         "" => text(object, "kind").to_lowercase(),
@@ -178,7 +185,8 @@ pub(super) fn event(event: &Value, now: Timestamp) -> Vec<Value> {
         "" => text(event, "reportingInstance"),
         host => host,
     };
-    let source = if host.is_empty() { component.to_owned() } else { format!("{component}, {host}") };
+    let source =
+        if host.is_empty() { component.to_owned() } else { format!("{component}, {host}") };
     let count = int(series, "count").or_else(|| int(event, "count")).unwrap_or(0).max(1);
     vec![
         ago(last),
@@ -207,7 +215,9 @@ pub(super) fn job(job: &Value, now: Timestamp, age: Value) -> Vec<Value> {
         (Some(start), end) => span(end.unwrap_or(now).as_second() - start.as_second()),
     };
     let is = |kind: &str| {
-        list(status, "conditions").iter().any(|c| text(c, "type") == kind && text(c, "status") == "True")
+        list(status, "conditions")
+            .iter()
+            .any(|c| text(c, "type") == kind && text(c, "status") == "True")
     };
     let word = if is("Complete") {
         "Complete"
@@ -257,7 +267,8 @@ pub(super) fn autoscaler(object: &Value, age: Value) -> Vec<Value> {
         (count, shown) if count > 2 => format!("{} + {} more...", shown.join(", "), count - 2),
         (_, shown) => shown.join(", "),
     };
-    let least = int(spec, "minReplicas").map_or_else(|| "<unset>".to_owned(), |least| least.to_string());
+    let least =
+        int(spec, "minReplicas").map_or_else(|| "<unset>".to_owned(), |least| least.to_string());
     vec![
         object["metadata"]["name"].clone(),
         format!("{}/{}", text(target, "kind"), text(target, "name")).into(),
@@ -274,14 +285,16 @@ fn metric_text(metric: &Value, current: &Value) -> String {
     let field = kind[..1.min(kind.len())].to_lowercase() + kind.get(1..).unwrap_or("");
     let (wanted, found) = (&metric[&field], &current[&field]["current"]);
     let target = &wanted["target"];
-    let amount = |object: &Value, field: &str| object.get(field).and_then(Value::as_str).map(str::to_owned);
+    let amount =
+        |object: &Value, field: &str| object.get(field).and_then(Value::as_str).map(str::to_owned);
     let unknown = || "<unknown>".to_owned();
     match kind {
         "Resource" | "ContainerResource" => {
             let name = text(wanted, "name");
             match int(target, "averageUtilization") {
                 Some(percent) => {
-                    let now = int(found, "averageUtilization").map_or_else(unknown, |now| format!("{now}%"));
+                    let now = int(found, "averageUtilization")
+                        .map_or_else(unknown, |now| format!("{now}%"));
                     format!("{name}: {now}/{percent}%")
                 }
                 None => {
@@ -291,7 +304,11 @@ fn metric_text(metric: &Value, current: &Value) -> String {
             }
         }
         _ => {
-            let (field, suffix) = if has(target, "averageValue") { ("averageValue", " (avg)") } else { ("value", "") };
+            let (field, suffix) = if has(target, "averageValue") {
+                ("averageValue", " (avg)")
+            } else {
+                ("value", "")
+            };
             let suffix = if kind == "Pods" { "" } else { suffix };
             let now = amount(found, field).unwrap_or_else(unknown);
             format!("{now}/{}{suffix}", amount(target, field).unwrap_or_default())
@@ -302,8 +319,11 @@ fn metric_text(metric: &Value, current: &Value) -> String {
 pub(super) fn ingress(ingress: &Value, age: Value) -> Vec<Value> {
     let spec = &ingress["spec"];
     let class = or_none(text(spec, "ingressClassName"));
-    let hosts: Vec<&str> =
-        list(spec, "rules").iter().map(|rule| text(rule, "host")).filter(|host| !host.is_empty()).collect();
+    let hosts: Vec<&str> = list(spec, "rules")
+        .iter()
+        .map(|rule| text(rule, "host"))
+        .filter(|host| !host.is_empty())
+        .collect();
     let hosts = match hosts.len() {
         0 => "*".to_owned(),
         count if count > 3 => format!("{} + {} more...", hosts[..3].join(","), count - 3),
@@ -317,7 +337,14 @@ pub(super) fn ingress(ingress: &Value, age: Value) -> Vec<Value> {
         })
         .collect();
     let ports = if list(spec, "tls").is_empty() { "80" } else { "80, 443" };
-    vec![ingress["metadata"]["name"].clone(), class, hosts.into(), addresses.join(",").into(), ports.into(), age]
+    vec![
+        ingress["metadata"]["name"].clone(),
+        class,
+        hosts.into(),
+        addresses.join(",").into(),
+        ports.into(),
+        age,
+    ]
 }
 
 fn modes(object: &Value, field: &str) -> String {
@@ -337,11 +364,15 @@ pub(super) fn claim(claim: &Value, age: Value) -> Vec<Value> {
     let phase = if deleted { "Terminating" } else { text(status, "phase") };
     let bound = !text(spec, "volumeName").is_empty();
     let (capacity, modes) = if bound {
-        (status["capacity"]["storage"].as_str().unwrap_or("0").to_owned(), modes(status, "accessModes"))
+        (
+            status["capacity"]["storage"].as_str().unwrap_or("0").to_owned(),
+            modes(status, "accessModes"),
+        )
     } else {
         (String::new(), String::new())
     };
-    let or_unset = |text: &str| if text.is_empty() { "<unset>".to_owned() } else { text.to_owned() };
+    let or_unset =
+        |text: &str| if text.is_empty() { "<unset>".to_owned() } else { text.to_owned() };
     vec![
         claim["metadata"]["name"].clone(),
         phase.into(),
@@ -361,7 +392,8 @@ pub(super) fn volume(volume: &Value, age: Value) -> Vec<Value> {
         "" => String::new(),
         name => format!("{}/{name}", text(&spec["claimRef"], "namespace")),
     };
-    let or_unset = |text: &str| if text.is_empty() { "<unset>".to_owned() } else { text.to_owned() };
+    let or_unset =
+        |text: &str| if text.is_empty() { "<unset>".to_owned() } else { text.to_owned() };
     vec![
         volume["metadata"]["name"].clone(),
         text(&spec["capacity"], "storage").into(),
@@ -385,15 +417,23 @@ pub(super) fn quota(quota: &Value, age: Value) -> Vec<Value> {
         let one = format!("{name}: {used}/{}", hard.as_str().unwrap_or("0"));
         if name.starts_with("limits") { limits.push(one) } else { requests.push(one) }
     }
-    vec![quota["metadata"]["name"].clone(), requests.join(", ").into(), limits.join(", ").into(), age]
+    vec![
+        quota["metadata"]["name"].clone(),
+        requests.join(", ").into(),
+        limits.join(", ").into(),
+        age,
+    ]
 }
 
 pub(super) fn binding(binding: &Value, age: Value) -> Vec<Value> {
     let role = &binding["roleRef"];
     let of = |kind: &str| {
-        let subjects = list(binding, "subjects").iter().filter(|subject| text(subject, "kind") == kind);
+        let subjects =
+            list(binding, "subjects").iter().filter(|subject| text(subject, "kind") == kind);
         let names = subjects.map(|subject| match (kind, text(subject, "namespace")) {
-            ("ServiceAccount", namespace) if !namespace.is_empty() => format!("{namespace}/{}", text(subject, "name")),
+            ("ServiceAccount", namespace) if !namespace.is_empty() => {
+                format!("{namespace}/{}", text(subject, "name"))
+            }
             _ => text(subject, "name").to_owned(),
         });
         json!(names.collect::<Vec<_>>().join(", "))
