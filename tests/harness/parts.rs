@@ -34,8 +34,11 @@ pub fn part(name: &str) -> PathBuf {
     }
 }
 
-/// The path of the `weft` binary, built as the tests are.
+/// The path of the `weft` binary: the one that WEFT_BINARY names, or one that is built as the tests are.
 pub fn weft() -> PathBuf {
+    if let Some(named) = std::env::var_os("WEFT_BINARY") {
+        return named.into();
+    }
     let mut build = Command::new(env!("CARGO"));
     build.current_dir(root()).args(["build", "--quiet", "--package", "cli", "--bin", "weft"]);
     build.args(["--message-format", "json"]);

@@ -1,4 +1,4 @@
-//! Certificate.
+//! What a Certificate may say.
 //!
 //! Pure: values only.
 //! Source: knative/networking `pkg/apis/networking/v1alpha1/certificate_validation.go`.

@@ -1,4 +1,4 @@
-//! DomainMapping.
+//! What a DomainMapping may say.
 //!
 //! Pure: values only.
 //! Source: knative/serving `pkg/apis/serving/v1beta1/domainmapping_{defaults,validation}.go`.

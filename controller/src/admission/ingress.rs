@@ -1,4 +1,4 @@
-//! Ingress.
+//! What an Ingress may say.
 //!
 //! Pure: values only.
 //! Source: knative/networking `pkg/apis/networking/v1alpha1/ingress_{defaults,validation}.go`.

@@ -1,4 +1,4 @@
-//! PodAutoscaler.
+//! What a PodAutoscaler may say.
 //!
 //! Pure: values only. Source: knative/serving `pkg/apis/autoscaling/v1alpha1/pa_*.go`.
 

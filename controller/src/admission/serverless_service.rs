@@ -1,4 +1,4 @@
-//! ServerlessService.
+//! What a ServerlessService may say.
 //!
 //! Pure: values only.
 //! Source: knative/networking `pkg/apis/networking/v1alpha1/serverlessservice_validation.go`.

@@ -1,4 +1,4 @@
-//! Volumes.
+//! Which volumes a revision may have.
 //!
 //! Pure: values only. Source: knative/serving `pkg/apis/serving/{fieldmask,k8s_validation}.go`.
 

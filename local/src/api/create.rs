@@ -1,4 +1,4 @@
-//! Create.
+//! Stores new objects.
 
 use http::Response;
 use jiff::Timestamp;

@@ -1,4 +1,4 @@
-//! OpenAPI documents.
+//! The OpenAPI documents that kubectl validates and explains with.
 
 use http::Response;
 use http::request::Parts;

@@ -1,4 +1,4 @@
-//! Who asks.
+//! Who asks: names, groups and what they may do by themselves.
 //!
 //! Pure: values.
 

@@ -1,4 +1,4 @@
-//! `metadata.managedFields`: read, changed by updates and applies, and written.
+//! Reads and writes `metadata.managedFields`.
 //!
 //! Pure: values, and the time as an argument.
 //! Source: k8s.io/apimachinery `pkg/util/managedfields/internal`, sigs.k8s.io/structured-merge-diff `merge/update.go`.
