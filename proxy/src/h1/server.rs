@@ -37,6 +37,8 @@ use crate::{
 const READ_AHEAD: usize = 64 * 1024;
 /// Most of an unwanted body that is read and thrown away to keep a connection.
 const DISCARD: usize = 256 * 1024;
+/// How long a client that has closed its half is answered. Go and Envoy drop it at once, HAProxy never.
+const HALF_CLOSED: Duration = Duration::from_secs(1);
 /// How long a connection that ends is read, so that the client sees our last words before a reset.
 const LINGER: Duration = Duration::from_millis(500);
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -173,10 +175,11 @@ async fn exchange(
         if let Poll::Ready(response) = reply.as_mut().poll(cx) {
             return Poll::Ready(Some(response));
         }
-        if connection.lock().poll_gone(cx) { Poll::Ready(None) } else { Poll::Pending }
+        if poll_left(connection, alarm, cx) { Poll::Ready(None) } else { Poll::Pending }
     });
     let Some(mut response) = response.await else { return After::End };
     drop(reply);
+    alarm.unset();
     let (unreadable, upgrade_asked) = {
         let mut connection = connection.lock();
         if let Some(bad) = connection.bad {
@@ -286,7 +289,7 @@ async fn write_body(
         let piece = poll_fn(|cx| match Pin::new(&mut body).poll_frame(cx) {
             Poll::Ready(frame) => Poll::Ready(Piece::Frame(frame)),
             Poll::Pending if !out.is_empty() => Poll::Ready(Piece::NotYet),
-            Poll::Pending if connection.lock().poll_gone(cx) => Poll::Ready(Piece::Gone),
+            Poll::Pending if poll_left(connection, alarm, cx) => Poll::Ready(Piece::Gone),
             Poll::Pending => Poll::Pending,
         });
         match piece.await {
@@ -408,6 +411,29 @@ async fn linger(connection: &Arc<Mutex<Connection>>, out: &mut Outgoing) {
     let _ = tokio::time::timeout(LINGER, ending).await; // Whoever still sends by then is reset.
 }
 
+/// What is known of a client.
+enum Presence {
+    Here,
+    /// It has sent a whole request and nothing will follow.
+    HalfClosed,
+    Gone,
+}
+
+/// Whether the client has left. One that has closed its half looks the same as one that left, until
+/// something is written to it: it has a moment for its answer, and then its request must not hold a
+/// place any longer.
+fn poll_left(connection: &Mutex<Connection>, alarm: &mut Alarm, cx: &mut Context<'_>) -> bool {
+    let presence = connection.lock().poll_presence(cx);
+    match presence {
+        Presence::Here => false,
+        Presence::Gone => true,
+        Presence::HalfClosed => {
+            alarm.begin(HALF_CLOSED, false);
+            alarm.poll(cx).is_ready()
+        }
+    }
+}
+
 enum Next {
     Request(Box<RequestHead>),
     Refuse(Bad),
@@ -464,16 +490,16 @@ fn poll_head<F: Future<Output = ()>>(
 }
 
 impl Connection {
-    /// Whether the client has gone, while we wait for somebody else. What it sends meanwhile is kept.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Whether the client is there, while we wait for somebody else. What it sends meanwhile is kept.
+    fn poll_presence(&mut self, cx: &mut Context<'_>) -> Presence {
         if self.upgrade == Upgrade::Granted {
-            return false; // Each half ends by itself.
+            return Presence::Here; // Each half ends by itself.
         }
         let limit = if self.body.is_done() && self.upgrade == Upgrade::No { 1 } else { READ_AHEAD };
         while self.wire.read.len() < limit && !self.wire.eof {
             match self.wire.poll_fill(cx) {
-                Poll::Pending => return false,
-                Poll::Ready(Err(_)) => return true,
+                Poll::Pending => return Presence::Here,
+                Poll::Ready(Err(_)) => return Presence::Gone,
                 Poll::Ready(Ok(_)) => {
                     if let Some(reader) = self.reader.take() {
                         reader.wake();
@@ -481,9 +507,14 @@ impl Connection {
                 }
             }
         }
-        // A client that has sent all it wanted and closed its half looks like one that left; as in
-        // Go, hyper and Envoy it counts as gone, or each abandoned request would hold its place.
-        self.wire.eof && (self.wire.read.is_empty() || !self.body.is_done())
+        // Pipelined requests that were sent before the end are still to be answered.
+        if !self.wire.eof || (self.body.is_done() && !self.wire.read.is_empty()) {
+            Presence::Here
+        } else if self.body.is_done() {
+            Presence::HalfClosed
+        } else {
+            Presence::Gone
+        }
     }
 
     /// Throws away what is left of the body, if it is here already; false if it is not.

@@ -620,3 +620,68 @@ fn shards_carry_connections_and_end() {
     drop(shards);
     assert_eq!(names.lock().len(), 2, "{names:?}");
 }
+
+#[tokio::test]
+async fn a_client_that_closed_its_half_is_answered() {
+    let (listener, address) = listen().await;
+    let (ask, asked) = tokio::sync::oneshot::channel::<()>();
+    let origin = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("accept");
+        read_until(&mut stream, "\r\n\r\n").await;
+        ask.send(()).expect("the test waits");
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.expect("write");
+    });
+    let hop = hop_to(address, Protocol::Http1).await;
+    let mut stream = TcpStream::connect(hop.address).await.expect("connect");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("write");
+    stream.shutdown().await.expect("shut down");
+    asked.await.expect("the origin is asked");
+    assert!(read_all(&mut stream).await.ends_with("ok"));
+    origin.await.expect("the origin ends");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Pieces of requests in any order, cut anywhere: the server answers in HTTP or closes, the
+    /// handler sees no more requests than there are request lines, and nothing panics or hangs.
+    #[test]
+    fn no_bytes_confuse_the_server(
+        pieces in proptest::collection::vec(proptest::sample::select(vec![
+            "GET /", " HTTP/1.1\r\n", "Host: x\r\n", "\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", "3\r\nabc\r\n", "0\r\n\r\n",
+            "Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n", "Connection: close\r\n",
+            "Expect: 100-continue\r\n", "Upgrade: y\r\nConnection: upgrade\r\n", "abc", "\n", "\0", "\r", ":",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ]), 0..12),
+        cut in 0usize..200,
+    ) {
+        let text = pieces.concat();
+        let lines = text.matches(" /").count();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let (answer, calls) = runtime.expect("a runtime").block_on(async {
+            let calls = Arc::new(AtomicUsize::new(0));
+            let counted = calls.clone();
+            let hop = start(Arc::new(move |request, _| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                Box::pin(async move {
+                    let body = request.into_body().collect().await;
+                    http::Response::new(Body::full(body.map(|body| body.to_bytes()).unwrap_or_default()))
+                })
+            }))
+            .await;
+            let mut stream = TcpStream::connect(hop.address).await.expect("connect");
+            let cut = cut.min(text.len());
+            // The server may have closed by the second write.
+            let _ = stream.write_all(&text.as_bytes()[..cut]).await;
+            tokio::task::yield_now().await;
+            let _ = stream.write_all(&text.as_bytes()[cut..]).await;
+            let _ = stream.shutdown().await;
+            (read_all(&mut stream).await, calls.load(Ordering::SeqCst))
+        });
+        let is_http = answer.is_empty() || answer.starts_with("HTTP/1.1 ") || answer.as_bytes()[0] == 0;
+        proptest::prop_assert!(is_http, "{:?} {:?}", text, answer);
+        proptest::prop_assert!(calls <= lines, "{} calls for {:?}", calls, text);
+    }
+}
