@@ -56,6 +56,7 @@ pub mod probe;
 pub mod process;
 pub mod reach;
 pub mod run;
+pub mod services;
 pub mod shim;
 pub mod status;
 pub mod volumes;
@@ -206,6 +207,7 @@ impl Node {
         };
         if shared.network.is_some() {
             node.serve_names().context("start the cluster's name server")?;
+            node.tasks.spawn(services::serve(shared.clone(), node.stop.clone()));
         }
         announce(&shared).await.context("announce the node")?;
         node.spawn(heartbeat(shared.clone()));

@@ -195,7 +195,10 @@ impl Spawner {
                 spawned
             })
             .await?;
-        Process::new(pid)
+        Process::new(pid).inspect_err(|_| {
+            // Without its handle nobody would ever end it.
+            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        })
     }
 }
 

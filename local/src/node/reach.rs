@@ -11,12 +11,14 @@ use http::{Request, Response};
 use parking_lot::{Mutex, RwLock};
 use proxy::{
     body::Body,
+    drain,
     hop::{Boxed, Dial, Protocol, SendError, Upstream},
     queue::Queue,
+    serve,
     upstream::{self, Peer, Pool},
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::node::network::PodNetwork;
 
@@ -24,6 +26,8 @@ use crate::node::network::PodNetwork;
 pub struct Reach {
     pub door: Arc<Door>,
     pub queue: OnceLock<Arc<Queue>>,
+    /// Set while the queue also listens on its ports; closed with the pod.
+    listening: OnceLock<drain::Count>,
     /// Connections to ports that are not the queue's, by port: as many as ports that others know of.
     peers: Mutex<HashMap<u16, Arc<Peer>>>,
 }
@@ -50,7 +54,43 @@ impl Reach {
 
     fn new(address: Ipv4Addr, network: Option<Arc<PodNetwork>>) -> Self {
         let door = Arc::new(Door { address, network, given: Mutex::default() });
-        Self { door, queue: OnceLock::new(), peers: Mutex::default() }
+        Self { door, queue: OnceLock::new(), listening: OnceLock::new(), peers: Mutex::default() }
+    }
+
+    /// Makes the queue, if there is one, listen on its ports in the pod's network too: for connections that
+    /// do not come from this process's own gateway. Stays open from the first call to the pod's end.
+    pub fn open_queue(&self) -> io::Result<()> {
+        let (Some(queue), Some(network)) = (self.queue.get(), &self.door.network) else {
+            return Ok(());
+        };
+        if self.listening.get().is_some() {
+            return Ok(());
+        }
+        let mut listeners = Vec::new();
+        for port in [api::queue::HTTP_PORT, api::queue::H2C_PORT] {
+            let listener = network.visit(|| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?;
+            listener.set_nonblocking(true)?;
+            listeners.push(TcpListener::from_std(listener)?);
+        }
+        let drain = drain::Count::default();
+        if self.listening.set(drain.clone()).is_err() {
+            // Another connection opened it meanwhile.
+            return Ok(());
+        }
+        for listener in listeners {
+            let queue = queue.clone();
+            let handler: serve::Handler = Arc::new(move |request, _| queue.handle(request));
+            tokio::spawn(serve::serve(listener, handler, serve::Settings::default(), drain.clone()));
+        }
+        Ok(())
+    }
+
+    /// Ends what is kept open for the pod.
+    pub fn close(&self) {
+        self.peers.lock().clear();
+        if let Some(listening) = self.listening.get() {
+            listening.close();
+        }
     }
 }
 

@@ -32,6 +32,8 @@ use crate::node::{
 const EVENTS: usize = 64;
 /// Wait before a write that the API refused or lost is tried again.
 const WRITE_AGAIN: Duration = Duration::from_millis(500);
+/// Tries to remove a pod that has ended, over ten minutes; after that the next start of the node does it.
+const REMOVALS: u32 = 1200;
 /// Grace of a pod that names none, as the API's default.
 const GRACE_S: i64 = 30;
 
@@ -92,6 +94,10 @@ pub async fn run(
         volumes: PodVolumes::default(),
         has_queue: containers.iter().any(|it| it.name == api::queue::CONTAINER),
     });
+    if !context.has_queue {
+        // With a queue it is reachable when that runs.
+        node.pods.add(context.reach.clone());
+    }
     let (events, happened) = mpsc::channel(EVENTS);
     let mut worker = Worker {
         machine: Machine::new(&pod, node.now()),
@@ -361,6 +367,7 @@ impl Worker {
         while self.runs.join_next().await.is_some() {}
         let context = &self.context;
         context.node.pods.remove(&context.reach);
+        context.reach.close();
         for container in &self.containers {
             context.node.cgroups.remove(context, container);
         }
@@ -427,8 +434,13 @@ async fn finish(node: &Shared, pod: &k8s::Pod) {
         }),
         ..DeleteParams::default()
     };
-    if let Err(error) = pods(node, pod).delete(name(pod), &params).await {
-        give_up("remove a pod that has ended", pod, &error);
+    for _ in 0..REMOVALS {
+        match pods(node, pod).delete(name(pod), &params).await {
+            Ok(_) => return,
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return,
+            Err(error) => drop(give_up("remove a pod that has ended", pod, &error)),
+        }
+        tokio::time::sleep(WRITE_AGAIN).await;
     }
 }
 
