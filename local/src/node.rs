@@ -31,7 +31,7 @@ use runtime::{
 use serde_json::json;
 use tokio::{
     net::{TcpListener, UdpSocket},
-    sync::watch,
+    sync::{mpsc, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -66,6 +66,12 @@ pub mod worker;
 const HEARTBEAT: Duration = Duration::from_secs(300);
 /// Pods that the node offers to run, as kubelet's default; more are not refused.
 const PODS: u32 = 110;
+
+/// Events that wait to be recorded: several for each of hundreds of pods that start at once; more are
+/// dropped.
+const NEWS: usize = 4096;
+/// How much later than it happened an event is recorded.
+const TELL_LATER: Duration = Duration::from_millis(300);
 
 /// How pods are kept apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,7 +116,6 @@ pub struct Machine {
 pub struct Shared {
     pub cluster: Cluster,
     pub settings: Settings,
-    pub recorder: Recorder,
     pub spawner: Spawner,
     pub network: Option<Network>,
     pub pods: Arc<Pods>,
@@ -123,8 +128,22 @@ pub struct Shared {
     pub pods_folder: PathBuf,
     /// What tells this boot of the machine from others.
     pub boot: String,
-    scheduler: Recorder,
+    news: mpsc::Sender<News>,
     last_host_address: AtomicU32,
+}
+
+/// In whose name an event is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Source {
+    Kubelet,
+    Scheduler,
+}
+
+/// An event that waits to be recorded.
+struct News {
+    about: k8s::ObjectReference,
+    source: Source,
+    event: runtime::plan::Event,
 }
 
 /// A running node.
@@ -144,8 +163,18 @@ impl Shared {
 
     /// Records that the pod was given to this node.
     pub fn scheduled(&self, pod: &k8s::Pod, message: String) {
-        let event = runtime::plan::Event { warning: false, reason: "Scheduled", message };
-        self.scheduler.record(&pod.object_ref(&()), &event);
+        self.tell(pod.object_ref(&()), Source::Scheduler, runtime::plan::Event {
+            warning: false,
+            reason: "Scheduled",
+            message,
+        });
+    }
+
+    /// Records an event, a little later.
+    pub fn tell(&self, about: k8s::ObjectReference, source: Source, event: runtime::plan::Event) {
+        if self.news.try_send(News { about, source, event }).is_err() {
+            tracing::debug!("event dropped: too many wait");
+        }
     }
 
     /// An address that names a pod in host mode; nothing listens there.
@@ -179,9 +208,9 @@ impl Node {
         }
         let machine = machine();
         let recorder = Recorder::start(&cluster, "kubelet");
+        let (news, waiting) = mpsc::channel(NEWS);
         let shared = Arc::new(Shared {
-            scheduler: recorder.named("default-scheduler"),
-            recorder,
+            news,
             spawner,
             pods: Arc::new(Pods::new()),
             outputs: settings.outputs.clone(),
@@ -211,6 +240,7 @@ impl Node {
         }
         announce(&shared).await.context("announce the node")?;
         node.spawn(heartbeat(shared.clone()));
+        node.spawn(record(recorder, waiting));
         node.tasks.spawn(watch_pods(shared, node.tasks.clone(), node.stop.clone()));
         Ok(node)
     }
@@ -399,6 +429,22 @@ async fn heartbeat(node: Arc<Shared>) {
         tokio::time::sleep(HEARTBEAT).await;
         if let Err(error) = announce(&node).await {
             tracing::warn!(%error, "renew the node's status");
+        }
+    }
+}
+
+/// Records what happened a moment ago: writing down a start must not take time from the start itself.
+async fn record(recorder: Recorder, mut waiting: mpsc::Receiver<News>) {
+    let scheduler = recorder.named("default-scheduler");
+    while let Some(first) = waiting.recv().await {
+        tokio::time::sleep(TELL_LATER).await;
+        let mut next = Some(first);
+        while let Some(News { about, source, event }) = next {
+            match source {
+                Source::Kubelet => recorder.record(&about, &event),
+                Source::Scheduler => scheduler.record(&about, &event),
+            }
+            next = waiting.try_recv().ok();
         }
     }
 }

@@ -100,6 +100,8 @@ pub enum Event {
     Readiness { index: usize, ready: bool },
     /// The startup probe passed.
     StartupPassed { index: usize },
+    /// What blocked the container may be over: try again without further wait.
+    Retry { index: usize },
     /// A liveness or startup probe failed for good: the container must go.
     Unhealthy { index: usize },
     /// The pod is to end.
@@ -250,6 +252,11 @@ impl Machine {
             }
             Event::Readiness { index, ready } => self.containers[index].probed_ready = ready,
             Event::StartupPassed { index } => self.containers[index].started = true,
+            Event::Retry { index } => {
+                if matches!(self.containers[index].state, State::Waiting { .. }) {
+                    self.containers[index].retry_at = None;
+                }
+            }
             Event::Unhealthy { index } => {
                 // `decide` sees a running container that should stop.
                 self.containers[index].started = false;
@@ -561,7 +568,7 @@ mod tests {
         blocked(&mut pod);
         pod.later(10);
         pod.expect("");
-        pod.later(10);
+        pod.event(Event::Retry { index: 0 });
         pod.expect("start a0");
         pod.event(Event::Started { index: 0 });
         assert_eq!(pod.machine.containers[0].restarts, 0);

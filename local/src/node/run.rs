@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::node::{
-    Shared,
+    Shared, Source,
     environment::{self, Facts, Sources},
     leftovers,
     machine::{Ended, Event},
@@ -90,7 +90,8 @@ impl PodContext {
             let list = if main.any(|it| it.name == name) { "containers" } else { "initContainers" };
             format!("spec.{list}{{{name}}}")
         });
-        self.node.recorder.record(&about, &runtime::plan::Event { warning, reason, message });
+        let event = runtime::plan::Event { warning, reason, message };
+        self.node.tell(about, Source::Kubelet, event);
     }
 
     fn meta(

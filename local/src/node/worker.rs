@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::node::{
     Shared,
-    machine::{Action, Event, Machine, Phase},
+    machine::{Action, Container, Event, Machine, Phase, State},
     reach::Reach,
     run::{PodContext, Run},
     status::{self, Facts},
@@ -32,6 +32,9 @@ use crate::node::{
 const EVENTS: usize = 64;
 /// Wait before a write that the API refused or lost is tried again.
 const WRITE_AGAIN: Duration = Duration::from_millis(500);
+/// Between looks for an image that is not known, at one file's date: someone may be waiting who has just
+/// added it.
+const LOOK_FOR_IMAGE: Duration = Duration::from_secs(1);
 /// Tries to remove a pod that has ended, over ten minutes; after that the next start of the node does it.
 const REMOVALS: u32 = 1200;
 /// Grace of a pod that names none, as the API's default.
@@ -209,6 +212,9 @@ impl Worker {
                         }
                     }
                 }
+                index = self.image_added() => {
+                    self.machine.happened(Event::Retry { index }, self.context.node.now());
+                }
                 () = sleep_until(write_after) => write_after = None,
                 () = sleep_until(wake) => {}
                 () = stop.cancelled() => return,
@@ -216,8 +222,22 @@ impl Worker {
         }
     }
 
+    /// Waits until the image that a container lacks has been added; for ever when none lacks its image.
+    async fn image_added(&self) -> usize {
+        let lacks = |it: &Container| {
+            matches!(&it.state, State::Waiting { reason, .. } if reason.contains("Image"))
+        };
+        let Some(index) = self.machine.containers.iter().position(lacks) else {
+            return std::future::pending().await;
+        };
+        let image = &self.machine.containers[index].image;
+        while self.context.node.settings.images.resolve(image).is_none() {
+            tokio::time::sleep(LOOK_FOR_IMAGE).await;
+        }
+        index
+    }
+
     fn starting(&self) -> bool {
-        use crate::node::machine::State;
         let containers = &self.machine.containers;
         containers.iter().any(|it| matches!(it.state, State::Starting)) && self.written.is_none()
     }
@@ -227,7 +247,6 @@ impl Worker {
             Event::Ended { index, .. } | Event::Blocked { index, .. } => {
                 self.stops.remove(&index);
             }
-            Event::Readiness { .. } => {}
             _ => {}
         }
         self.machine.happened(event, now);
