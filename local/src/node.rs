@@ -163,11 +163,11 @@ impl Shared {
 
     /// Records that the pod was given to this node.
     pub fn scheduled(&self, pod: &k8s::Pod, message: String) {
-        self.tell(pod.object_ref(&()), Source::Scheduler, runtime::plan::Event {
-            warning: false,
-            reason: "Scheduled",
-            message,
-        });
+        self.tell(
+            pod.object_ref(&()),
+            Source::Scheduler,
+            runtime::plan::Event { warning: false, reason: "Scheduled", message },
+        );
     }
 
     /// Records an event, a little later.

@@ -160,7 +160,8 @@ impl Builder {
         machine.add_route(range, inside)?;
         let translated = home.visit(&home, || {
             // Forwarding is a switch of the whole machine; without it nothing leaves.
-            let on = fs::read_to_string("/proc/sys/net/ipv4/ip_forward").is_ok_and(|it| it.trim() == "1");
+            let on = fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
+                .is_ok_and(|it| it.trim() == "1");
             if !on {
                 set("net/ipv4/ip_forward", "1")?;
             }

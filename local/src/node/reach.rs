@@ -68,7 +68,8 @@ impl Reach {
         }
         let mut listeners = Vec::new();
         for port in [api::queue::HTTP_PORT, api::queue::H2C_PORT] {
-            let listener = network.visit(|| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?;
+            let listener =
+                network.visit(|| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?;
             listener.set_nonblocking(true)?;
             listeners.push(TcpListener::from_std(listener)?);
         }
@@ -80,7 +81,12 @@ impl Reach {
         for listener in listeners {
             let queue = queue.clone();
             let handler: serve::Handler = Arc::new(move |request, _| queue.handle(request));
-            tokio::spawn(serve::serve(listener, handler, serve::Settings::default(), drain.clone()));
+            tokio::spawn(serve::serve(
+                listener,
+                handler,
+                serve::Settings::default(),
+                drain.clone(),
+            ));
         }
         Ok(())
     }

@@ -98,7 +98,11 @@ struct Known {
 
 impl Known {
     /// Puts what is known of a Service in place of what was, which is given back.
-    fn set(&mut self, key: &Key, now: Option<(Ipv4Addr, Vec<u16>)>) -> Option<(Ipv4Addr, Vec<u16>)> {
+    fn set(
+        &mut self,
+        key: &Key,
+        now: Option<(Ipv4Addr, Vec<u16>)>,
+    ) -> Option<(Ipv4Addr, Vec<u16>)> {
         for port in now.iter().flat_map(|it| &it.1) {
             *self.ports.entry(*port).or_default() += 1;
         }
@@ -182,8 +186,12 @@ impl Relay {
             if let Ok(mut other) = self.connect(to).await {
                 let _ = stream.set_nodelay(true); // A connection that cannot be tuned still works.
                 let _ = other.set_nodelay(true);
-                let copied =
-                    tokio::io::copy_bidirectional_with_sizes(&mut stream, &mut other, BUFFER, BUFFER);
+                let copied = tokio::io::copy_bidirectional_with_sizes(
+                    &mut stream,
+                    &mut other,
+                    BUFFER,
+                    BUFFER,
+                );
                 return copied.await.map(drop);
             }
         }
@@ -222,15 +230,20 @@ impl Relay {
 fn behind(slice: &EndpointSlice, port: &ServicePort) -> Vec<SocketAddr> {
     let name = port.name.as_deref().unwrap_or_default();
     let mut ports = slice.ports.iter().flatten();
-    let found = ports.find(|it| it.name.as_deref().unwrap_or_default() == name).and_then(|it| it.port);
+    let found =
+        ports.find(|it| it.name.as_deref().unwrap_or_default() == name).and_then(|it| it.port);
     let number = match &port.target_port {
         Some(IntOrString::Int(number)) => Some(*number),
         _ => Some(port.port),
     };
-    let Some(number) = found.or(number).and_then(|it| u16::try_from(it).ok()) else { return Vec::new() };
-    let ready = slice.endpoints.iter().flatten().filter(|it| {
-        it.conditions.as_ref().and_then(|it| it.ready) != Some(false)
-    });
+    let Some(number) = found.or(number).and_then(|it| u16::try_from(it).ok()) else {
+        return Vec::new();
+    };
+    let ready = slice
+        .endpoints
+        .iter()
+        .flatten()
+        .filter(|it| it.conditions.as_ref().and_then(|it| it.ready) != Some(false));
     let addresses = ready.flat_map(|it| &it.addresses).filter_map(|it| it.parse::<IpAddr>().ok());
     addresses.map(|it| SocketAddr::new(it, number)).collect()
 }
@@ -263,8 +276,16 @@ mod tests {
             {"addresses": ["10.0.0.2"], "conditions": {"ready": false}},
             {"addresses": ["10.0.0.3"]},
         ]});
-        check(&slice, json!({"name": "http", "port": 80, "targetPort": "web"}), "10.0.0.1:8080 10.0.0.3:8080");
-        check(&slice, json!({"name": "other", "port": 80, "targetPort": 81}), "10.0.0.1:81 10.0.0.3:81");
+        check(
+            &slice,
+            json!({"name": "http", "port": 80, "targetPort": "web"}),
+            "10.0.0.1:8080 10.0.0.3:8080",
+        );
+        check(
+            &slice,
+            json!({"name": "other", "port": 80, "targetPort": 81}),
+            "10.0.0.1:81 10.0.0.3:81",
+        );
         check(&json!({"addressType": "IPv4", "endpoints": []}), json!({"port": 80}), "");
     }
 

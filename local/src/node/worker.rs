@@ -224,9 +224,7 @@ impl Worker {
 
     /// Waits until the image that a container lacks has been added; for ever when none lacks its image.
     async fn image_added(&self) -> usize {
-        let lacks = |it: &Container| {
-            matches!(&it.state, State::Waiting { reason, .. } if reason.contains("Image"))
-        };
+        let lacks = |it: &Container| matches!(&it.state, State::Waiting { reason, .. } if reason.contains("Image"));
         let Some(index) = self.machine.containers.iter().position(lacks) else {
             return std::future::pending().await;
         };
