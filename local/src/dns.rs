@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use k8s_openapi::api::{
+    core::v1::{Pod, Service},
+    discovery::v1::EndpointSlice,
+};
 use runtime::cluster::{Cluster, cache::Cache};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -64,6 +67,7 @@ pub async fn serve(
     let server = Arc::new(Server {
         services: cluster.cache(),
         slices: cluster.cache(),
+        pods: cluster.cache(),
         udp,
         settings,
         places: Arc::new(Semaphore::new(AT_ONCE)),
@@ -78,6 +82,7 @@ pub async fn serve(
 struct Server {
     services: Cache<Service>,
     slices: Cache<EndpointSlice>,
+    pods: Cache<Pod>,
     settings: Settings,
     udp: UdpSocket,
     places: Arc<Semaphore>,
@@ -98,7 +103,7 @@ impl Server {
             };
             let (server, query) = (self.clone(), buffer[..length].to_vec());
             tokio::spawn(async move {
-                if let Some(answer) = server.answer(&query, false).await {
+                if let Some(answer) = server.answer(&query, from.ip(), false).await {
                     // A client that has gone needs no answer.
                     let _ = server.udp.send_to(&answer, from).await;
                 }
@@ -128,21 +133,26 @@ impl Server {
     }
 
     async fn connection(&self, mut stream: TcpStream) -> io::Result<()> {
+        let from = stream.peer_addr()?.ip();
         loop {
             let length = tokio::time::timeout(IDLE, stream.read_u16()).await??;
             let mut query = vec![0; usize::from(length)];
             tokio::time::timeout(IDLE, stream.read_exact(&mut query)).await??;
-            let Some(answer) = self.answer(&query, true).await else { return Ok(()) };
+            let Some(answer) = self.answer(&query, from, true).await else { return Ok(()) };
             let length = u16::try_from(answer.len()).map_err(io::Error::other)?;
             stream.write_all(&[&length.to_be_bytes(), answer.as_slice()].concat()).await?;
         }
     }
 
     /// The answer to a query; none to what is no query.
-    async fn answer(&self, bytes: &[u8], stream: bool) -> Option<Vec<u8>> {
+    async fn answer(&self, bytes: &[u8], from: IpAddr, stream: bool) -> Option<Vec<u8>> {
         let query = Query::read(bytes)?;
         let found = names::find(&query.name, &self.settings.domain, self);
         let answer = match found {
+            Found::Foreign if self.is_own_name(&query.name, from) => match from {
+                IpAddr::V4(address) => Answer::Addresses(vec![address]),
+                IpAddr::V6(_) => Answer::Addresses(Vec::new()),
+            },
             Found::Foreign => {
                 return self.forward(bytes, stream).await.or_else(|| Some(query.failed()));
             }
@@ -157,6 +167,20 @@ impl Server {
             }
         };
         Some(query.answer(&answer))
+    }
+
+    /// Whether the pod at `from` asks for its own host name, as programs do that look themselves up.
+    fn is_own_name(&self, name: &str, from: IpAddr) -> bool {
+        if name.contains('.') {
+            return false;
+        }
+        let from = from.to_string();
+        self.pods.all().iter().any(|pod| {
+            let hostname = pod.spec.as_ref().and_then(|it| it.hostname.as_ref());
+            let own = hostname.or(pod.metadata.name.as_ref());
+            own.is_some_and(|own| own.get(..63).unwrap_or(own) == name)
+                && pod.status.as_ref().and_then(|it| it.pod_ip.as_ref()) == Some(&from)
+        })
     }
 
     /// The answer of the first of the machine's name servers that gives one.

@@ -189,6 +189,7 @@ impl Node {
     /// Ends what an earlier run left behind, announces the node and runs its pods until
     /// [`Node::shutdown`].
     pub async fn start(cluster: Cluster, settings: Settings) -> anyhow::Result<Node> {
+        raise_limits();
         let boot = leftovers::boot();
         let pods_folder = settings.data_dir.join("pods");
         fs::create_dir_all(&pods_folder)
@@ -347,6 +348,16 @@ fn machine() -> Machine {
     // On 64-bit kernels the unit is one byte.
     let memory_bytes = memory_bytes.totalram as u64 * u64::from(memory_bytes.mem_unit);
     Machine { cpu_count, memory_bytes }
+}
+
+/// Lets this process hold as many files as the machine allows it: each pod takes half a dozen.
+fn raise_limits() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "raise the limit on open files");
+    }
 }
 
 /// Writes the Node object as it is now.

@@ -53,8 +53,6 @@ pub fn find(name: &str, domain: &str, names: &impl Names) -> Found {
                 let address = address.replace('-', ".").parse();
                 return address.map_or(Found::Missing, |it| Found::Addresses(vec![it]));
             }
-            // The levels above names exist, and have no addresses.
-            ["svc"] | [_, "svc"] => return Found::Addresses(Vec::new()),
             [service, namespace, "svc"] => (None, *service, *namespace),
             // Named ports are asked for by other record types; the name exists if the Service does.
             [port, protocol, service, namespace, "svc"]
@@ -129,7 +127,7 @@ mod tests {
         check("b.headless.n.svc.cluster.local", "Missing");
         check("none.n.svc.cluster.local", "Missing");
         check("plain.n.cluster.local", "Missing");
-        check("n.svc.cluster.local", "");
+        check("n.svc.cluster.local", "Missing");
         check("10-0-0-9.n.pod.cluster.local", "10.0.0.9");
         check("_http._tcp.plain.n.svc.cluster.local", "");
         check("example.com.n.svc.cluster.local", "Missing");

@@ -240,7 +240,14 @@ fn finalizers(metadata: &Value) -> Vec<FieldError> {
                 wrong.iter().map(|wrong| FieldError::invalid(path, &(*name).into(), wrong)),
             );
         } else if !name.contains('/')
-            && !matches!(*name, "orphan" | "foregroundDeletion" | "kubernetes")
+            && !matches!(
+                *name,
+                "orphan"
+                    | "foregroundDeletion"
+                    | "kubernetes"
+                    // A definition's, which upstream validates without this rule.
+                    | "customresourcecleanup.apiextensions.k8s.io"
+            )
         {
             errors.push(FieldError::invalid(
                 path,

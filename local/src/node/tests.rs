@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fs, net::SocketAddr, path::PathBuf, sync::Arc, 
 
 use http::Request;
 use http_body_util::BodyExt;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Event, Pod, Service},
+    discovery::v1::EndpointSlice,
+};
 use kube::{
     Api,
     api::{DeleteParams, ListParams, PostParams},
@@ -93,6 +96,18 @@ impl Scene {
             json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
         let pod = serde_json::from_value(pod).unwrap();
         self.pods().create(&PostParams::default(), &pod).await.unwrap();
+    }
+
+    async fn put<K>(&self, object: Value)
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::Serialize
+            + serde::de::DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.cluster.client().clone(), "default");
+        api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
     }
 
     /// Waits until the pod is as `wanted` has it; absent pods are not.
@@ -394,4 +409,66 @@ async fn unhealthy_containers_start_again_and_stubborn_ones_are_killed() {
         scene.delete("p").await;
         scene.end().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_find_services_by_name_and_reach_them() {
+    let scene = Scene::start(Mode::Auto).await;
+    let Some(router) = scene.node.router() else {
+        // Without networks of their own pods have the machine's names, and the node says so.
+        assert!(
+            scene.node.notes.iter().any(|it| it.contains("names of the cluster do not resolve"))
+        );
+        assert!(scene.node.listen(80).unwrap().is_none());
+        return scene.end().await;
+    };
+    scene.create("revision", revision_pod()).await;
+    let mut plain = revision_pod();
+    plain["containers"].as_array_mut().unwrap().pop();
+    scene.create("plain", plain).await;
+    let address = |pod: &Pod| pod.status.as_ref().unwrap().pod_ip.clone().unwrap();
+    let plain = address(&*scene.until("plain", ready).await);
+    let revision = address(&*scene.until("revision", ready).await);
+    for (name, ip, port, pod) in [
+        ("plain", None, 8080, &plain),
+        ("queue", None, 8012, &revision),
+        ("pods", Some("None"), 8080, &plain),
+    ] {
+        let spec = json!({"clusterIP": ip, "ports": [{"port": 80, "targetPort": port}]});
+        scene.put::<Service>(json!({"metadata": {"name": name}, "spec": spec})).await;
+        let labels = json!({"kubernetes.io/service-name": name});
+        scene
+            .put::<EndpointSlice>(
+                json!({"metadata": {"name": name, "labels": labels}, "addressType": "IPv4",
+                "endpoints": [{"addresses": [pod]}], "ports": [{"name": "", "port": port}]}),
+            )
+            .await;
+    }
+    let host = json!({"type": "ExternalName", "externalName": "gateway.example.com"});
+    let labels = json!({"serving.knative.dev/route": "hello"});
+    scene
+        .put::<Service>(json!({"metadata": {"name": "hello", "labels": labels}, "spec": host}))
+        .await;
+    let script = "
+import socket, time, urllib.request
+def get(url):
+    for _ in range(100):
+        try: return urllib.request.urlopen(url, timeout=5).read().decode()
+        except OSError as error: last = error; time.sleep(0.05)
+    return repr(last)
+print(get('http://plain'), get('http://queue.default.svc.cluster.local/x'))
+print(socket.gethostbyname('pods.default'), socket.gethostbyname('hello'))
+print(socket.gethostbyname(socket.gethostname()))
+";
+    let client = json!({"restartPolicy": "Never", "containers": [
+        {"name": "c", "image": "python", "args": ["-u", "-c", script]}]});
+    scene.create("client", client).await;
+    let over = |pod: &Pod| {
+        let phase = pod.status.as_ref().and_then(|it| it.phase.as_deref());
+        matches!(phase, Some("Succeeded" | "Failed"))
+    };
+    let client = scene.until("client", over).await;
+    let log = scene.log(&client, "c").await;
+    assert_eq!(log, format!("plain revision\n{plain} {router}\n{}\n", address(&client)));
+    scene.end().await;
 }
