@@ -39,6 +39,7 @@ mod negotiate;
 mod openapi;
 mod path;
 mod pods;
+pub mod proxied;
 pub mod query;
 mod read;
 mod reviews;
@@ -88,6 +89,7 @@ pub struct Server {
     pub(crate) network: allocate::Network,
     pub(crate) admission: RwLock<Option<admit::Admission>>,
     pub(crate) logs: RwLock<Option<Arc<dyn Logs>>>,
+    pub(crate) services: RwLock<Option<proxied::Services>>,
 }
 
 impl Api {
@@ -107,6 +109,7 @@ impl Api {
             network: allocate::Network::new(network, prefix),
             admission: RwLock::new(None),
             logs: RwLock::new(None),
+            services: RwLock::new(None),
         };
         definitions::load(&server);
         namespaces::begin(&server);
@@ -137,6 +140,11 @@ impl Api {
     /// Sets who gives the output of containers.
     pub fn set_logs(&self, logs: Arc<dyn Logs>) {
         *self.server.logs.write() = Some(logs);
+    }
+
+    /// Sets who answers for the platform's own Services.
+    pub fn set_services(&self, services: proxied::Services) {
+        *self.server.services.write() = Some(services);
     }
 
     /// Who the bearer of a request's token is; none when there is a token and it is not valid.
@@ -190,6 +198,10 @@ impl Api {
             Some(target) if !target.resource.is_empty() => target,
             other => return discovery::answer(server, &parts, &query, other.as_ref(), style),
         };
+        if proxied::is_proxied(&target) {
+            let services = server.services.read().clone();
+            return proxied::answer(services.as_ref(), &target, &parts.method);
+        }
         match call::Call::new(server, user, target, parts, query, body)? {
             call::Found::Nothing(response) => Ok(response),
             call::Found::Call(mut call) => {

@@ -71,7 +71,6 @@ pub struct Platform {
     api: tokio::task::JoinHandle<()>,
     workloads: workloads::Handle,
     node: Node,
-    autoscaler: Autoscaler,
     /// The gateway's connections.
     open: drain::Count,
     listeners: JoinSet<()>,
@@ -148,6 +147,14 @@ impl Platform {
             drive::Settings { system_namespace: system.clone(), path: drive::Path::Here },
         );
         let reports = autoscaler.reports();
+        let asked = autoscaler.clone();
+        let home = system.clone();
+        api.set_services(Arc::new(move |namespace, service, path| {
+            let known = namespace == home && service == "autoscaler";
+            let (of, revision) =
+                path.strip_prefix("explain/").filter(|_| known)?.split_once('/')?;
+            serde_json::to_vec(&asked.explain(of, revision)).ok().map(Into::into)
+        }));
         let activator = Activator::start(
             &cluster,
             live.clone(),
@@ -181,7 +188,7 @@ impl Platform {
             let stop = stop.clone();
             tokio::spawn(async move { serve::serve(api, &certificate, settings.api, stop).await })
         };
-        Ok(Platform { cluster, stop, api, workloads, node, autoscaler, open, listeners })
+        Ok(Platform { cluster, stop, api, workloads, node, open, listeners })
     }
 
     /// A client of the platform's API, as the platform itself.
