@@ -58,7 +58,7 @@ struct Read {
 
 /// The images of the samples: this binary, with the sample's name as argument.
 pub fn samples(binary: &Path) -> BTreeMap<String, Image> {
-    ["hello", "slow", "grpc", "websocket", "echo"]
+    ["hello", "slow", "grpc", "websocket"]
         .into_iter()
         .map(|name| {
             let image = Image {
