@@ -60,7 +60,9 @@ pub fn plan(route: &Route, seen: Seen, now: Timestamp) -> Plan {
     // What was used stays so until the new traffic is in force.
     if route::is_ready(route) || route::is_failed(route) {
         let (revisions, configurations) = (&revisions, &configurations);
-        let is_old = |it: &&Arc<Revision>| !revisions.contains(name(&it.metadata));
+        let is_old = |it: &&Arc<Revision>| {
+            !revisions.contains(name(&it.metadata)) && !is_unannounced(it, seen.lookup)
+        };
         for it in seen.revisions.iter().filter(is_old) {
             clear_revision(route, it, &mut plan, now);
         }
@@ -120,6 +122,19 @@ fn used(route: &Route, lookup: Lookup) -> (BTreeSet<String>, BTreeSet<String>) {
     (revisions, configurations)
 }
 
+/// Whether a Revision is so new that its Configuration does not tell of it yet.
+fn is_unannounced(revision: &Revision, lookup: Lookup) -> bool {
+    let label = |key| metadata::get(&revision.metadata.labels, key);
+    let Some(configuration) = (lookup.configuration)(label(serving::CONFIGURATION)) else {
+        return false;
+    };
+    let newest =
+        configuration.status.as_ref().and_then(|it| it.latest_created_revision_name.as_deref());
+    let generation = configuration.metadata.generation.unwrap_or_default().to_string();
+    label(serving::CONFIGURATION_GENERATION) == generation
+        && newest != Some(name(&revision.metadata))
+}
+
 /// Takes the Route's name from everything.
 fn release(route: &Route, seen: Seen, plan: &mut Plan, now: Timestamp) {
     for it in seen.configurations {
@@ -144,7 +159,7 @@ fn clear_configuration(route: &Route, it: &Arc<Configuration>, plan: &mut Plan) 
 }
 
 fn remove_context(write: Write, meta: &ObjectMeta) -> Write {
-    write.with_context(format!("failed to remove route annotation to \"{}\"", name(meta)))
+    write.with_context(format!("failed to remove route annotation to /, Kind= \"{}\"", name(meta)))
 }
 
 fn with(meta: &ObjectMeta, route: &Route) -> BTreeSet<String> {

@@ -115,11 +115,18 @@ impl World {
             for term in [name(meta), configuration] {
                 index.keys(namespace(meta), term).into_iter().for_each(&mut *plan);
             }
+            // A pinned Route does not refer to new Revisions, which yet think that it uses them.
+            for route in labels::routes_of(meta) {
+                plan(Key::new(namespace(meta), &route));
+            }
         });
         let index = self.routes_to.clone();
         controller.on_change::<Configuration>(move |change, plan| {
             let meta = &change.last().metadata;
-            index.keys(namespace(meta), name(meta)).into_iter().for_each(plan);
+            index.keys(namespace(meta), name(meta)).into_iter().for_each(&mut *plan);
+            for route in labels::routes_of(meta) {
+                plan(Key::new(namespace(meta), &route));
+            }
         });
     }
 }
@@ -130,12 +137,14 @@ async fn services(world: &World, recorder: Recorder) {
     let configurations = controller.on_owned::<Configuration>("Service");
     let routes = controller.on_owned::<Route>("Service");
     let revisions = controller.reads::<Revision>();
+    let cluster = world.cluster.clone();
     let plan = move |key: &Key, now: Timestamp| {
         let Some(service) = services.at(key) else { return Plan::nothing() };
         let template = service.spec.template.metadata.name.as_deref().unwrap_or_default();
         let (configuration, route) = (configurations.at(key), routes.at(key));
         let revision = revisions.get(&key.namespace, template);
         let seen = service::Seen {
+            is_futile: &|write| cluster.is_futile(write),
             configuration: configuration.as_deref(),
             route: route.as_deref(),
             named_revision: revision.as_deref(),

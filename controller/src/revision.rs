@@ -21,7 +21,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use runtime::plan::{Plan, Write, is_controlled_by, owner, status_write};
+use runtime::plan::{Plan, Write, is_controlled_by, is_left_over, owner, status_write};
 
 use crate::metadata::{self, name, namespace, uid};
 
@@ -193,6 +193,11 @@ fn reconcile_deployment(
         plan.writes.push(Write::create(&wanted).with_context(context));
         return true;
     };
+    if is_left_over(found, revision) {
+        let conditions = &mut status.conditions;
+        CONDITIONS.mark_unknown(conditions, RESOURCES_AVAILABLE, DEPLOYING, "", now);
+        return false;
+    }
     if !is_controlled_by(found, revision) {
         mark_not_owned(status, "Deployment", &its_name, now);
         plan.error = Some(format!(
@@ -204,6 +209,10 @@ fn reconcile_deployment(
     if let Some(changed) = deployment::changed(found, wanted) {
         let context = format!("failed to update deployment \"{its_name}\"");
         plan.writes.push(Write::replace(&changed).with_context(context));
+    }
+    let healthy = condition::find(&status.conditions, CONTAINER_HEALTHY);
+    if healthy.is_some_and(|it| it.is_unknown() && it.reason().is_empty()) {
+        CONDITIONS.mark_unknown(&mut status.conditions, CONTAINER_HEALTHY, DEPLOYING, "", now);
     }
     let none = DeploymentStatus::default();
     let found_status = found.status.as_ref().unwrap_or(&none);
@@ -350,6 +359,9 @@ fn reconcile_autoscaler(
         }
         return;
     };
+    if is_left_over(found, revision) {
+        return;
+    }
     if !is_controlled_by(found, revision) {
         mark_not_owned(status, "PodAutoscaler", its_name, now);
         plan.error =

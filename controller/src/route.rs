@@ -13,7 +13,7 @@ use api::{
 use config::{Config, domain::CLUSTER_LOCAL_DOMAIN};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Endpoints, Service};
-use runtime::plan::{Event, Plan, Write, is_controlled_by};
+use runtime::plan::{Event, Plan, Write, is_controlled_by, is_left_over};
 
 use crate::metadata::{self, name, namespace};
 
@@ -117,7 +117,7 @@ fn reconcile(
     let wanted = ingress::ingress(route, &traffic, &rollout, &visibilities, config)?;
 
     place_placeholders(route, &traffic, seen, config, plan)?;
-    if is_observed(&wanted, seen.ingress, plan) {
+    if is_observed(route, &wanted, seen.ingress, plan) {
         let found = seen.ingress.expect("what is observed is there");
         take_ingress(status, found, now);
     } else {
@@ -229,7 +229,8 @@ fn check_placeholders(
             CONDITIONS.mark_false(&mut status.conditions, INGRESS_READY, "NotOwned", &message, now);
             Err(format!("route: \"{}\" does not own {kind}: \"{its_name}\"", name(&route.metadata)))
         };
-        if (seen.service)(&its_name).is_some_and(|it| !is_controlled_by(&*it, route)) {
+        let is_others = |it: &Service| !is_controlled_by(it, route) && !is_left_over(it, route);
+        if (seen.service)(&its_name).is_some_and(|it| is_others(&it)) {
             return is_taken("Service", "Service", status);
         }
         if (seen.endpoints)(&its_name).is_some_and(|it| !is_controlled_by(&*it, route)) {
@@ -252,6 +253,11 @@ fn place_placeholders(
     for tag in traffic.hosts.keys() {
         let its_name = domain::host_name(route, tag, config)?;
         let found = (seen.service)(&its_name);
+        if found.as_ref().is_some_and(|it| is_left_over(&**it, route)) {
+            // It comes anew once it is gone.
+            kept.push(its_name);
+            continue;
+        }
         let is_private = found.as_ref().is_some_and(|it| domain::is_local(&it.metadata.labels));
         let place = seen
             .ingress
@@ -317,7 +323,12 @@ fn place_endpoints(found: Option<Arc<Endpoints>>, place: &placeholder::Place, pl
 }
 
 /// Makes the Ingress as wanted; says whether it was and its status tells of it.
-fn is_observed(wanted: &Ingress, found: Option<&Ingress>, plan: &mut Plan) -> bool {
+fn is_observed(
+    route: &Route,
+    wanted: &Ingress,
+    found: Option<&Ingress>,
+    plan: &mut Plan,
+) -> bool {
     let Some(found) = found else {
         let its_name = name(&wanted.metadata);
         plan.writes.push(
@@ -328,6 +339,9 @@ fn is_observed(wanted: &Ingress, found: Option<&Ingress>, plan: &mut Plan) -> bo
         );
         return false;
     };
+    if is_left_over(found, route) {
+        return false;
+    }
     let is_same_spec = found.spec == wanted.spec;
     let is_same = is_same_spec
         && metadata::same(&found.metadata.annotations, &wanted.metadata.annotations)

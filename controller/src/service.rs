@@ -13,7 +13,7 @@ use api::{
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use runtime::plan::{Event, Plan, Write, is_controlled_by, owner};
+use runtime::plan::{Event, Plan, Write, is_controlled_by, is_left_over, owner};
 
 use crate::metadata::{self, LAST_APPLIED, name, uid};
 
@@ -23,8 +23,10 @@ const CONFIGURATIONS_READY: &str = "ConfigurationsReady";
 const ROUTES_READY: &str = "RoutesReady";
 
 /// What there is of a Service's children.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Seen<'a> {
+    /// Whether a write is known to change nothing: see [`runtime::cluster::Cluster::is_futile`].
+    pub is_futile: &'a dyn Fn(&Write) -> bool,
     /// The Configuration of the Service's name.
     pub configuration: Option<&'a Configuration>,
     /// The Route of the Service's name.
@@ -90,15 +92,18 @@ fn reconcile(
         }
         Some(found) => {
             let wanted = configuration(service, Some(found));
-            let is_same_spec = found.spec == wanted.spec;
+            let mut is_same_spec = found.spec == wanted.spec;
             if !is_same_spec || !is_same_metadata(&found.metadata, &wanted.metadata) {
                 let mut changed = found.clone();
                 changed.spec = wanted.spec;
                 changed.metadata.labels = wanted.metadata.labels;
                 changed.metadata.annotations = wanted.metadata.annotations;
-                plan.writes.push(
-                    Write::replace(&changed).with_context("failed to reconcile Configuration"),
-                );
+                let write = Write::replace(&changed);
+                if (seen.is_futile)(&write) {
+                    is_same_spec = true;
+                } else {
+                    plan.writes.push(write.with_context("failed to reconcile Configuration"));
+                }
             }
             let found_status = found.status.as_ref();
             is_same_spec
@@ -161,6 +166,7 @@ fn reconcile_route(
             );
             false
         }
+        Some(found) if is_left_over(found, service) => false,
         Some(found) if !is_controlled_by(found, service) => {
             let message =
                 format!("There is an existing Route \"{service_name}\" that we do not own.");
@@ -170,14 +176,18 @@ fn reconcile_route(
             return;
         }
         Some(found) => {
-            let is_same_spec = found.spec == wanted.spec;
+            let mut is_same_spec = found.spec == wanted.spec;
             if !is_same_spec || !is_same_metadata(&found.metadata, &wanted.metadata) {
                 let mut changed = found.clone();
                 changed.spec = wanted.spec.clone();
                 changed.metadata.labels = wanted.metadata.labels.clone();
                 changed.metadata.annotations = wanted.metadata.annotations.clone();
-                plan.writes
-                    .push(Write::replace(&changed).with_context("failed to reconcile Route"));
+                let write = Write::replace(&changed);
+                if (seen.is_futile)(&write) {
+                    is_same_spec = true;
+                } else {
+                    plan.writes.push(write.with_context("failed to reconcile Route"));
+                }
             }
             let found_status = found.status.as_ref();
             is_same_spec

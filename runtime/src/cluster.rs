@@ -2,7 +2,7 @@
 
 use std::{
     any::{Any, TypeId},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::Arc,
 };
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::clock::Clock;
+use crate::{clock::Clock, plan::Write};
 
 pub mod cache;
 pub mod connect;
@@ -68,9 +68,15 @@ struct Shared {
     client: Client,
     clock: Clock,
     caches: Mutex<Caches>,
+    /// Sums of writes that were carried out and changed nothing.
+    futile: Mutex<HashSet<u64>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
+
+/// Futile writes that are remembered. There is one for each object whose defaults have changed since
+/// it was made; who is forgotten is written once more.
+const FUTILE: usize = 4096;
 
 impl Key {
     /// The key of `name` in `namespace`.
@@ -108,7 +114,7 @@ impl Cluster {
     pub fn new(client: Client, clock: Clock, stop: CancellationToken) -> Cluster {
         let tasks = TaskTracker::new();
         Cluster {
-            shared: Arc::new(Shared { client, clock, caches: Mutex::default(), tasks, stop }),
+            shared: Arc::new(Shared { client, clock, caches: Mutex::default(), futile: Mutex::default(), tasks, stop }),
         }
     }
 
@@ -173,6 +179,21 @@ impl Cluster {
         if let Some(cache) = self.started::<K>() {
             cache.wrote(object);
         }
+    }
+
+    /// Whether this very write was carried out before and changed nothing, because the API fills in
+    /// what it leaves out. Its object is as it should be.
+    pub fn is_futile(&self, write: &Write) -> bool {
+        self.shared.futile.lock().contains(&write.sum())
+    }
+
+    /// Remembers a write that changed nothing; says whether that is news.
+    pub(crate) fn was_futile(&self, write: &Write) -> bool {
+        let mut futile = self.shared.futile.lock();
+        if futile.len() >= FUTILE {
+            futile.clear();
+        }
+        futile.insert(write.sum())
     }
 
     fn started<K: Kind>(&self) -> Option<Cache<K>> {

@@ -2,7 +2,12 @@
 //!
 //! Pure: a plan is data. [`crate::reconcile`] carries it out.
 
-use std::{convert::Infallible, fmt, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -69,7 +74,10 @@ pub struct Write {
     pub failure: Option<Event>,
     pub(crate) path: String,
     pub(crate) uid: Option<String>,
-    pub(crate) accept: fn(&Cluster, &str) -> serde_json::Result<()>,
+    /// The version that a replacement is of.
+    pub(crate) version: Option<String>,
+    /// Shows the answer to the cache; returns the object's new version.
+    pub(crate) accept: fn(&Cluster, &str) -> serde_json::Result<Option<String>>,
 }
 
 /// What a write does to its object.
@@ -196,6 +204,13 @@ impl Write {
         self
     }
 
+    /// Tells this write, of this version of its object, from others.
+    pub(crate) fn sum(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.path, &self.key, &self.version, &self.body).hash(&mut hasher);
+        hasher.finish()
+    }
+
     fn new<K: Kind>(verb: Verb, object: &K, body: String) -> Write {
         let key = Key::of(object);
         let namespace = (!key.namespace.is_empty()).then_some(&*key.namespace);
@@ -209,9 +224,12 @@ impl Write {
             context: String::new(),
             failure: None,
             uid: object.meta().uid.clone(),
+            version: object.meta().resource_version.clone(),
             accept: |cluster, text| {
-                cluster.wrote(serde_json::from_str::<K>(text)?);
-                Ok(())
+                let object: K = serde_json::from_str(text)?;
+                let version = object.meta().resource_version.clone();
+                cluster.wrote(object);
+                Ok(version)
             },
         }
     }
@@ -264,6 +282,15 @@ pub fn owner<K: Kind>(object: &K) -> OwnerReference {
         name: meta.name.clone().unwrap_or_default(),
         uid: meta.uid.clone().unwrap_or_default(),
     }
+}
+
+/// Whether an object that had the kind and the name of `owner`, and is no more, controls the object:
+/// then the garbage collector is about to take it.
+pub fn is_left_over<K: Kind, O: Kind>(object: &K, owner: &O) -> bool {
+    let found = controller_of(object.meta(), &O::kind(&()));
+    found.is_some_and(|it| {
+        Some(&it.name) == owner.meta().name.as_ref() && Some(&it.uid) != owner.meta().uid.as_ref()
+    })
 }
 
 /// Whether `owner` controls the object.

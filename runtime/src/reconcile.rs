@@ -185,10 +185,13 @@ impl<R: Reconcile> Worker<R> {
 
     async fn work(self: &Arc<Self>, key: &Key) {
         let plan = self.settle_needs(key).await;
-        let mut failed = None;
+        let (mut failed, mut is_news) = (None, false);
         for write in &plan.writes {
             match send(&self.cluster, write).await {
-                Ok(()) => self.record(&plan, write.event.as_ref()),
+                Ok(outcome) => {
+                    self.record(&plan, write.event.as_ref());
+                    is_news |= outcome == Outcome::FirstFutile;
+                }
                 Err(error) => {
                     failed = Some(self.report(&plan, write, &error));
                     break;
@@ -217,6 +220,10 @@ impl<R: Reconcile> Worker<R> {
             self.queue.add_failed(key.clone());
         } else {
             self.queue.succeed(key);
+        }
+        if is_news {
+            // Nothing changed, so nothing else leads to the plan that knows so.
+            self.queue.add(key.clone());
         }
         if let Some(again) = plan.again {
             self.queue.add_after(key.clone(), again);
@@ -290,9 +297,18 @@ impl<R: Reconcile> Worker<R> {
     }
 }
 
+/// What a write that succeeded did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was carried out, or its object is gone.
+    Done,
+    /// For the first time it turned out to change nothing: see [`Cluster::is_futile`].
+    FirstFutile,
+}
+
 /// Carries out one write and shows its result to the cache of the kind. Deleting or patching what is
 /// gone succeeds.
-pub async fn send(cluster: &Cluster, write: &Write) -> Result<(), kube::Error> {
+pub async fn send(cluster: &Cluster, write: &Write) -> Result<Outcome, kube::Error> {
     let requests = kube::core::Request::new(&write.path);
     let (name, body) = (&*write.key.name, || write.body.clone().into_bytes());
     let patch = || {
@@ -319,21 +335,29 @@ pub async fn send(cluster: &Cluster, write: &Write) -> Result<(), kube::Error> {
     let request = request.map_err(kube::Error::BuildRequest)?;
     match cluster.client().request_text(request).await {
         Ok(text) => {
-            if write.verb != Verb::Delete
-                && let Err(error) = (write.accept)(cluster, &text)
-            {
-                tracing::debug!(kind = write.kind, %error, "unreadable answer to a write");
+            if write.verb == Verb::Delete {
+                return Ok(Outcome::Done);
             }
-            Ok(())
+            match (write.accept)(cluster, &text) {
+                Ok(version) if write.verb == Verb::Replace && version == write.version => {
+                    let is_first = cluster.was_futile(write);
+                    Ok(if is_first { Outcome::FirstFutile } else { Outcome::Done })
+                }
+                Ok(_) => Ok(Outcome::Done),
+                Err(error) => {
+                    tracing::debug!(kind = write.kind, %error, "unreadable answer to a write");
+                    Ok(Outcome::Done)
+                }
+            }
         }
         Err(kube::Error::Api(status)) if is_gone(write.verb, &status) => {
             tracing::debug!(kind = write.kind, key = %write.key, "gone before it was written");
-            Ok(())
+            Ok(Outcome::Done)
         }
         Err(error) => Err(error),
     }
 }
 
 fn is_gone(verb: Verb, status: &kube::core::Status) -> bool {
-    status.is_not_found() && matches!(verb, Verb::Delete | Verb::MergeStatus)
+    status.is_not_found() && matches!(verb, Verb::Delete | Verb::Merge | Verb::MergeStatus)
 }
