@@ -123,10 +123,7 @@ impl World {
         let index = self.routes_to.clone();
         controller.on_change::<Configuration>(move |change, plan| {
             let meta = &change.last().metadata;
-            index.keys(namespace(meta), name(meta)).into_iter().for_each(&mut *plan);
-            for route in labels::routes_of(meta) {
-                plan(Key::new(namespace(meta), &route));
-            }
+            index.keys(namespace(meta), name(meta)).into_iter().for_each(plan);
         });
     }
 }
