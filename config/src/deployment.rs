@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::{
     Error,
-    read::{Data, nanos, span, yaml},
+    read::{Data, nanos, selection, span, yaml},
 };
 
 /// Name of the ConfigMap.
@@ -217,19 +217,23 @@ const KEYS: Keys = Keys {
 
 /// Reads `class: {selector: {label: value}}`.
 fn classes(text: &str) -> Result<BTreeMap<String, BTreeMap<String, String>>, Error> {
-    #[derive(serde::Deserialize)]
-    struct Class {
-        #[serde(default)]
-        selector: Option<BTreeMap<String, String>>,
-    }
     let format = |why: String| {
         Error::new(format!("runtime-class-name cannot be parsed, please check the format: {why}"))
     };
     let value = yaml(text).map_err(|why| format(why.to_string()))?;
-    let classes: Option<BTreeMap<String, Option<Class>>> =
-        serde_json::from_value(value).map_err(|why| format(why.to_string()))?;
+    let go = "deployment.RuntimeClassNameLabelSelector";
+    let classes = match value {
+        serde_json::Value::Null => return Ok(BTreeMap::new()),
+        serde_json::Value::Object(classes) => classes,
+        // The error of a map of selectors is that of one, but for its type.
+        other => {
+            let why = selection(&other, &format!("map[string]{go}"));
+            return Err(format(why.err().map(|why| why.to_string()).unwrap_or_default()));
+        }
+    };
     let mut read = BTreeMap::new();
-    for (name, class) in classes.unwrap_or_default() {
+    for (name, class) in classes {
+        let class = selection(&class, go).map_err(|why| format(why.to_string()))?;
         let wrong = api::names::dns_subdomain_errors(&name);
         if !wrong.is_empty() {
             return Err(Error::new(format!(
@@ -237,7 +241,7 @@ fn classes(text: &str) -> Result<BTreeMap<String, BTreeMap<String, String>>, Err
                 wrong.join(" ")
             )));
         }
-        read.insert(name, class.and_then(|class| class.selector).unwrap_or_default());
+        read.insert(name, class.selector);
     }
     Ok(read)
 }

@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Error, install, read::yaml};
+use crate::{
+    Error, install,
+    read::{selection, yaml},
+};
 
 /// Name of the ConfigMap.
 pub const NAME: &str = "config-domain";
@@ -37,28 +40,18 @@ impl Default for Domains {
 impl Domains {
     /// Reads the ConfigMap: a key is a domain, its value YAML with a selector, or empty.
     pub fn parse(data: &BTreeMap<String, String>) -> Result<Domains, Error> {
-        #[derive(Default, serde::Deserialize)]
-        struct Entry {
-            #[serde(default)]
-            selector: Option<BTreeMap<String, String>>,
-            #[serde(default, rename = "type")]
-            kind: Option<String>,
-        }
         let mut domains = BTreeMap::new();
         let mut has_default = false;
         for (name, text) in data {
             if name == install::EXAMPLE {
                 continue;
             }
-            let entry: Option<Entry> = serde_json::from_value(yaml(text)?)
-                .map_err(|why| Error::new(format!("error unmarshaling JSON: {why}")))?;
-            let entry = entry.unwrap_or_default();
-            let selector = entry.selector.unwrap_or_default();
-            let domain = if selector.is_empty() {
+            let read = selection(&yaml(text)?, "config.domainInternalConfig")?;
+            let domain = if read.selector.is_empty() {
                 has_default = true;
                 any_route()
             } else {
-                Domain { selector, kind: entry.kind.unwrap_or_default() }
+                Domain { selector: read.selector, kind: read.kind }
             };
             domains.insert(name.clone(), domain);
         }
@@ -122,5 +115,26 @@ mod tests {
             assert_eq!(domains.lookup(&labels), domain);
         }
         assert_eq!(Domains::default().lookup(&BTreeMap::new()), CLUSTER_LOCAL_DOMAIN);
+    }
+
+    #[test]
+    fn what_is_no_selector_is_said() {
+        let domain = "config.domainInternalConfig";
+        for (text, error) in [
+            ("foo", format!("string into Go value of type {domain}")),
+            ("[]", format!("array into Go value of type {domain}")),
+            (
+                "selector: x",
+                "string into Go struct field domainInternalConfig.selector of type map[string]string"
+                    .to_string(),
+            ),
+        ] {
+            let data = BTreeMap::from([("example.org".to_string(), text.to_string())]);
+            let begin = "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal";
+            let found = Domains::parse(&data).expect_err(text).to_string();
+            assert_eq!(found, format!("{begin} {error}"));
+        }
+        let data = BTreeMap::from([("a.b".to_string(), "selector: {n: 1}".to_string())]);
+        assert!(Domains::parse(&data).is_ok());
     }
 }

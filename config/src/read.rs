@@ -107,3 +107,62 @@ pub(crate) fn yaml(text: &str) -> Result<serde_json::Value, Error> {
         Error::new(format!("error converting YAML to JSON: yaml: {why}"))
     })
 }
+
+/// Reads `{selector: {label: value}, type: …}`, as upstream decodes it into the Go type `go`; `null` is
+/// empty. Labels may have values that look like something else than text.
+pub(crate) fn selection(value: &serde_json::Value, go: &str) -> Result<Selection, Error> {
+    use serde_json::Value;
+    let wrong = |value: &Value, target: String| {
+        let what = match value {
+            Value::Bool(_) => "bool",
+            Value::Number(_) => "number",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            _ => "object",
+        };
+        Err(Error::new(format!(
+            "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {what} into Go {target}"
+        )))
+    };
+    let name = go.rsplit('.').next().unwrap_or(go);
+    let mut read = Selection::default();
+    let fields = match value {
+        Value::Null => return Ok(read),
+        Value::Object(fields) => fields,
+        other => return wrong(other, format!("value of type {go}")),
+    };
+    match fields.get("selector") {
+        None | Some(Value::Null) => {}
+        Some(Value::Object(labels)) => {
+            for (label, value) in labels {
+                let text = match value {
+                    Value::String(text) => text.clone(),
+                    Value::Null => String::new(),
+                    Value::Bool(_) | Value::Number(_) => value.to_string(),
+                    other => {
+                        return wrong(
+                            other,
+                            format!("struct field {name}.selector of type string"),
+                        );
+                    }
+                };
+                read.selector.insert(label.clone(), text);
+            }
+        }
+        Some(other) => {
+            let target = format!("struct field {name}.selector of type map[string]string");
+            return wrong(other, target);
+        }
+    }
+    if let Some(kind) = fields.get("type").and_then(Value::as_str) {
+        read.kind = kind.to_string();
+    }
+    Ok(read)
+}
+
+/// What [`selection`] read.
+#[derive(Default)]
+pub(crate) struct Selection {
+    pub selector: BTreeMap<String, String>,
+    pub kind: String,
+}

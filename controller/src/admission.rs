@@ -282,3 +282,229 @@ fn denied(request: &AdmissionRequest<DynamicObject>, why: String) -> AdmissionRe
     response.result.message = why;
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use config::features::{Flag, SecurePodDefaults};
+
+    use super::*;
+
+    /// A request of `ann` about an object in the namespace `a`, which is new or was `old`.
+    fn request(object: &Value, old: Option<&Value>) -> AdmissionRequest<DynamicObject> {
+        let (group, version) = object["apiVersion"]
+            .as_str()
+            .and_then(|version| version.split_once('/'))
+            .unwrap_or(("", "v1"));
+        let kind = json!({"group": group, "version": version, "kind": object["kind"]});
+        serde_json::from_value(json!({
+            "uid": "u", "kind": kind,
+            "resource": {"group": group, "version": version, "resource": "things"},
+            "operation": if old.is_some() { "UPDATE" } else { "CREATE" },
+            "userInfo": {"username": "ann"}, "namespace": "a", "name": "", "dryRun": false,
+            "object": object, "oldObject": old,
+        }))
+        .expect("this is a request")
+    }
+
+    fn serving(kind: &str, metadata: Value, spec: Value) -> Value {
+        json!({
+            "apiVersion": "serving.knative.dev/v1", "kind": kind, "metadata": metadata, "spec": spec
+        })
+    }
+
+    fn service(name: &str, pod: Value) -> Value {
+        serving("Service", json!({ "name": name }), json!({"template": {"spec": pod}}))
+    }
+
+    /// The object with what is filled in.
+    #[track_caller]
+    fn filled(config: &Config, object: &Value, old: Option<&Value>) -> Value {
+        let mut request = request(object, old);
+        let response = default(&request, config);
+        assert!(response.allowed, "{}", response.result.message);
+        let object = request.object.as_mut().expect("it has an object");
+        if let Some(patch) = &response.patch {
+            apply(object, patch);
+        }
+        serde_json::to_value(&*object).expect("objects are plain data")
+    }
+
+    /// The lines of the denial of an object, filled in first; none when it is allowed.
+    #[track_caller]
+    fn check(config: &Config, object: &Value, old: Option<&Value>, wanted: &[&str]) {
+        let response = review(&request(object, old), config);
+        let lines: Vec<&str> = response.result.message.lines().collect();
+        assert_eq!((response.allowed, &lines[..]), (wanted.is_empty(), wanted));
+    }
+
+    #[test]
+    fn containers_get_what_is_configured() {
+        let mut config = Config::default();
+        let data = [("container-name-template", "{{.Name}}-box"), ("revision-cpu-limit", "1000m")]
+            .map(|(key, value)| (key.to_string(), value.to_string()));
+        config.read("config-defaults", &data.into()).expect("the data is good");
+        let given = service(
+            "hello",
+            json!({"containers": [{"image": "a/bc", "ports": [{"containerPort": 80}]},
+                {"image": "d/ef", "name": "side", "livenessProbe": {"grpc": {"port": 5}}}],
+                "enableServiceLinks": true}),
+        );
+        let found = filled(&config, &given, None);
+        let resources = json!({"limits": {"cpu": "1"}});
+        assert_eq!(
+            found["spec"]["template"]["spec"],
+            json!({"containerConcurrency": 0, "enableServiceLinks": true, "timeoutSeconds": 300,
+                "containers": [
+                    {"image": "a/bc", "name": "hello-box-0", "ports": [{"containerPort": 80}],
+                        "readinessProbe": {"successThreshold": 1, "tcpSocket": {"port": 0}},
+                        "resources": resources},
+                    {"image": "d/ef", "name": "side", "resources": resources,
+                        "livenessProbe": {"grpc": {"port": 5, "service": ""}}}]})
+        );
+        // What is filled in stays when it is filled in again.
+        assert_eq!(filled(&config, &found, Some(&found)), found);
+    }
+
+    #[test]
+    fn only_a_change_of_the_spec_has_a_modifier() {
+        let config = Config::default();
+        let made =
+            filled(&config, &service("hello", json!({"containers": [{"image": "a/bc"}]})), None);
+        let mut old = made.clone();
+        let modifier = "serving.knative.dev/lastModifier";
+        old["metadata"]["annotations"][modifier] = "bob".into();
+        let mut labelled = old.clone();
+        labelled["metadata"]["labels"] = json!({"x": "y"});
+        let mut changed = old.clone();
+        changed["spec"]["template"]["spec"]["containers"][0]["image"] = "a/cd".into();
+        for (new, wanted) in [(&labelled, "bob"), (&changed, "ann")] {
+            let found = filled(&config, new, Some(&old));
+            assert_eq!(found["metadata"]["annotations"][modifier], wanted);
+            check(&config, &found, Some(&old), &[]);
+        }
+        let mut forged = old.clone();
+        forged["metadata"]["annotations"][modifier] = "eve".into();
+        check(
+            &config,
+            &forged,
+            Some(&old),
+            &[
+                "validation failed: invalid value: eve: metadata.annotations.serving.knative.dev/lastModifier",
+            ],
+        );
+        // A configured default that changes is no change of the object.
+        let mut later = Config::default();
+        later.defaults.container_concurrency = 5;
+        let mut bare = old.clone();
+        bare["spec"]["template"]["spec"]["containerConcurrency"].take();
+        let found = filled(&later, &bare, Some(&bare));
+        assert_eq!(found["metadata"]["annotations"][modifier], "bob");
+    }
+
+    #[test]
+    fn flags_open_and_close() {
+        let mut config = Config::default();
+        let several = service(
+            "hello",
+            json!({"containers": [{"image": "a/bc", "ports": [{"containerPort": 80}]},
+                {"image": "d/ef", "readinessProbe": {"exec": {}, "periodSeconds": 1}}]}),
+        );
+        let probe = "spec.template.spec.containers[1].readinessProbe";
+        let fields = format!(
+            "validation failed: must not set the field(s): {probe}, {probe}.failureThreshold, \
+             {probe}.periodSeconds, {probe}.successThreshold, {probe}.timeoutSeconds"
+        );
+        check(&config, &several, None, &[&fields]);
+        config.features.multi_container_probing = Flag::Enabled;
+        check(&config, &several, None, &[]);
+        config.features.multi_container = Flag::Disabled;
+        let off = "validation failed: multi-container is off, but found 2 containers: ";
+        check(&config, &several, None, &[off]);
+
+        let pod = json!({"containers": [{"image": "a/bc"}], "initContainers": [{"image": "d/ef",
+            "lifecycle": {"preStop": {}}}]});
+        config.features.podspec_init_containers = Flag::Enabled;
+        check(
+            &config,
+            &service("hello", pod),
+            None,
+            &[
+                "validation failed: field not allowed in an init container: \
+                 spec.template.spec.containers[0].lifecycle",
+                "must not set the field(s): spec.template.spec.containers[0].lifecycle",
+            ],
+        );
+
+        config.features.secure_pod_defaults = SecurePodDefaults::AllowRootBounded;
+        let secure = service("hello", json!({"containers": [{"image": "a/bc"}]}));
+        let response = review(&request(&secure, None), &config);
+        assert_eq!((response.allowed, response.warnings), (true, None));
+    }
+
+    #[test]
+    fn names_and_owners_are_checked() {
+        let config = Config::default();
+        let pod = json!({"containers": [{"image": "a/bc"}]});
+        let named = |metadata: Value| {
+            let template = json!({"template": {"metadata": {"name": "x-1"}, "spec": pod}});
+            serving("Service", metadata, template)
+        };
+        check(
+            &config,
+            &named(json!({"generateName": "x-"})),
+            None,
+            &["validation failed: must not set the field(s): spec.template.metadata.name"],
+        );
+        check(&config, &named(json!({"name": "x"})), None, &[]);
+        check(
+            &config,
+            &serving(
+                "Route",
+                json!({"name": "r", "labels": {"serving.knative.dev/service": "s"}}),
+                json!({"traffic": [{"configurationName": "c", "percent": 100}]}),
+            ),
+            None,
+            &["validation failed: missing field(s): metadata.labels.serving.knative.dev/service"],
+        );
+        let mapping = |name: &str| {
+            json!({"apiVersion": "serving.knative.dev/v1beta1", "kind": "DomainMapping",
+                "metadata": {"name": name},
+                "spec": {"ref": {"apiVersion": "v1", "kind": "Service", "name": "s", "namespace": "b"}}})
+        };
+        check(
+            &config,
+            &mapping("x"),
+            None,
+            &[
+                "validation failed: invalid name \"x\": name: Invalid value: \"x\": should be a domain \
+                 with at least two segments separated by dots: metadata.name",
+                "mismatched namespaces: spec.ref.namespace",
+                "parent namespace: \"a\" does not match ref: \"b\"",
+            ],
+        );
+    }
+
+    #[test]
+    fn config_maps_are_checked_and_others_left_alone() {
+        let config = Config::default();
+        let map = |name: &str| {
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name},
+                "data": {"min-non-active-revisions": "-1"}})
+        };
+        check(
+            &config,
+            &map("config-gc"),
+            None,
+            &["validation failed: min-non-active-revisions must be non-negative, was: -1"],
+        );
+        check(&config, &map("mine"), None, &[]);
+    }
+
+    #[test]
+    fn status_is_its_controllers_own() {
+        let object = service("NOT A NAME", json!("no pod"));
+        let mut request = request(&object, Some(&object));
+        request.sub_resource = Some("status".to_string());
+        assert!(review(&request, &Config::default()).allowed);
+    }
+}

@@ -10,7 +10,9 @@ use crate::quantity::Amount;
 /// The value as Go would write it: what is unknown or empty left out, what is always written put in,
 /// quantities canonical. `field` is the key under which the holder has it.
 pub fn normal(shape: &'static Struct, field: &str, value: &Value) -> Result<Value, String> {
-    let mut at = At { names: vec![field.to_string()], holder: "" };
+    // A spec's or status' holder is named like it, without that word.
+    let holder = shape.name().trim_end_matches("Spec").trim_end_matches("Status");
+    let mut at = At { names: vec![field.to_string()], holder };
     structure(shape, value, &mut at)
 }
 
@@ -232,6 +234,12 @@ mod tests {
     fn wrong_types_are_said_as_go_does() {
         let go = "Go struct field";
         for (given, error) in [
+            (
+                json!("x"),
+                format!(
+                    "json: cannot unmarshal string into {go} Revision.spec of type v1.RevisionSpec"
+                ),
+            ),
             (
                 json!({"containers": "x"}),
                 format!(

@@ -5,7 +5,7 @@
 
 use super::{
     BOOL_POINTER, INT32_POINTER, INT64_POINTER, Kind, Struct, TEXT, TEXT_MAP, TEXTS, embedded,
-    field,
+    field, meta::OBJECT_META,
 };
 
 /// A pod's spec. Hidden fields are pruned before anyone can see them; open ones hide behind a flag.
@@ -127,8 +127,16 @@ static ENV_VAR: Struct = Struct {
 static ENV_VAR_SOURCE: Struct = Struct {
     go: "v1.EnvVarSource",
     fields: &[
-        field("FieldRef", "fieldRef", Kind::Any).open().atomic_map(),
-        field("ResourceFieldRef", "resourceFieldRef", Kind::Any).open().atomic_map(),
+        field("FieldRef", "fieldRef", Kind::Pointer(&Kind::Struct(&FIELD_SELECTOR)))
+            .open()
+            .atomic_map(),
+        field(
+            "ResourceFieldRef",
+            "resourceFieldRef",
+            Kind::Pointer(&Kind::Struct(&RESOURCE_FIELD_SELECTOR)),
+        )
+        .open()
+        .atomic_map(),
         field(
             "ConfigMapKeyRef",
             "configMapKeyRef",
@@ -334,7 +342,7 @@ static VOLUME_SOURCE: Struct = Struct {
             .atomic_map(),
         field("Projected", "projected", Kind::Pointer(&Kind::Struct(&PROJECTED_VOLUME))),
         field("CSI", "csi", Kind::Any).open(),
-        field("Ephemeral", "ephemeral", Kind::Any).open(),
+        field("Ephemeral", "ephemeral", Kind::Pointer(&Kind::Struct(&EPHEMERAL_VOLUME))).open(),
         field("Image", "image", Kind::Any).open(),
     ],
 };
@@ -346,6 +354,46 @@ static PERSISTENT_VOLUME_CLAIM: Struct = Struct {
     fields: &[
         field("ClaimName", "claimName", TEXT).kept(),
         field("ReadOnly", "readOnly", Kind::Bool),
+    ],
+};
+
+static EPHEMERAL_VOLUME: Struct = Struct {
+    go: "v1.EphemeralVolumeSource",
+    fields: &[field(
+        "VolumeClaimTemplate",
+        "volumeClaimTemplate",
+        Kind::Pointer(&Kind::Struct(&CLAIM_TEMPLATE)),
+    )],
+};
+
+static CLAIM_TEMPLATE: Struct = Struct {
+    go: "v1.PersistentVolumeClaimTemplate",
+    fields: &[
+        field("ObjectMeta", "metadata", Kind::Struct(&OBJECT_META)),
+        field("Spec", "spec", Kind::Struct(&CLAIM_SPEC)),
+    ],
+};
+
+static CLAIM_SPEC: Struct = Struct {
+    go: "v1.PersistentVolumeClaimSpec",
+    fields: &[
+        field("AccessModes", "accessModes", TEXTS),
+        field("Selector", "selector", Kind::Any),
+        field("Resources", "resources", Kind::Struct(&CLAIM_RESOURCES)),
+        field("VolumeName", "volumeName", TEXT),
+        field("StorageClassName", "storageClassName", Kind::Pointer(&TEXT)),
+        field("VolumeMode", "volumeMode", Kind::Pointer(&TEXT)),
+        field("DataSource", "dataSource", Kind::Any),
+        field("DataSourceRef", "dataSourceRef", Kind::Any),
+        field("VolumeAttributesClassName", "volumeAttributesClassName", Kind::Pointer(&TEXT)),
+    ],
+};
+
+static CLAIM_RESOURCES: Struct = Struct {
+    go: "v1.VolumeResourceRequirements",
+    fields: &[
+        field("Limits", "limits", RESOURCE_LIST),
+        field("Requests", "requests", RESOURCE_LIST),
     ],
 };
 

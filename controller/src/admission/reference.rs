@@ -13,18 +13,17 @@ use super::look::{disallowed, text};
 /// Everything that is wrong with a reference.
 pub fn validate(reference: &Value) -> FieldErrors {
     let mut errors = FieldErrors::from(disallowed(reference, &["apiVersion", "kind", "name"]));
-    let checks: [(&str, fn(&str) -> Vec<String>); 3] = [
-        ("apiVersion", qualified_name_errors),
-        ("kind", identifier_errors),
-        ("name", dns_1123_label_errors),
-    ];
-    for (field, check) in checks {
+    for field in ["apiVersion", "kind", "name"] {
         let value = text(reference, field);
         if value.is_empty() {
             errors.push(FieldError::missing(&[field]));
             continue;
         }
-        let wrong = check(value);
+        let wrong = match field {
+            "apiVersion" => qualified_name_errors(value),
+            "kind" => identifier_errors(value),
+            _ => dns_1123_label_errors(value),
+        };
         if !wrong.is_empty() {
             errors.push(FieldError::invalid_value(wrong.join(", "), field));
         }
