@@ -227,6 +227,14 @@ impl Kind {
         }
     }
 
+    /// The schema of a custom kind as its definition has it.
+    pub fn written_schema(&self) -> Option<&Value> {
+        match &self.source {
+            Source::Builtin(_) => None,
+            Source::Custom(facts) => Some(facts.written_schema()),
+        }
+    }
+
     /// What its objects look like.
     pub fn schema(&self) -> &Arc<Schema> {
         self.schema.get_or_init(|| match self.source {
@@ -312,6 +320,7 @@ impl Kind {
         match self.source {
             Source::Builtin(facts) => {
                 let mut errors = meta::validate(object, facts.names, self.namespaced);
+                errors.extend(meta::standard_finalizers(object));
                 errors.extend((facts.strategy.validate)(object));
                 errors
             }
@@ -327,7 +336,9 @@ impl Kind {
     pub fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         match self.source {
             Source::Builtin(facts) => {
+                // Both the registry and the kind look at the metadata: causes come twice.
                 let mut errors = meta::validate_update(new, old);
+                errors.extend_from_within(..);
                 errors.extend((facts.strategy.validate_update)(new, old));
                 errors
             }
@@ -378,6 +389,7 @@ impl Kind {
     pub fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         match self.source {
             Source::Builtin(facts) => (facts.strategy.warnings)(new, old),
+            Source::Custom(_) if old.is_none() => meta::finalizer_warnings(new),
             Source::Custom(_) => Vec::new(),
         }
     }

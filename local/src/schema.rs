@@ -11,6 +11,7 @@ pub mod builtin;
 pub mod cel;
 pub mod decode;
 pub mod formats;
+pub mod openapi;
 pub mod path;
 pub mod prune;
 pub mod quantity;

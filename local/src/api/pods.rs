@@ -23,8 +23,22 @@ fn is_pod(kind: &Kind) -> bool {
     kind.group.is_empty() && &*kind.plural == "pods"
 }
 
-/// What the server sets in a new pod besides its defaults.
-pub fn before_create(_server: &Server, _kind: &Kind, _value: &mut Value) -> Result<(), Refusal> {
+/// What the server sets in a new pod besides its defaults: the priority that its class stands for.
+pub fn before_create(server: &Server, kind: &Kind, value: &mut Value) -> Result<(), Refusal> {
+    let class = value["spec"]["priorityClassName"].as_str().unwrap_or_default().to_owned();
+    if !is_pod(kind) || class.is_empty() || class.starts_with("system-") {
+        return Ok(());
+    }
+    let Some(found) = server.store.get("scheduling.k8s.io/priorityclasses", &class) else {
+        let name = value["metadata"]["name"].as_str().unwrap_or_default();
+        let why = format!("no PriorityClass with name {class} was found");
+        return Err(Status::forbidden("", "pods", name, &why));
+    };
+    let found = found.value();
+    value["spec"]["priority"] = found["value"].clone();
+    if let Some(policy) = found["preemptionPolicy"].as_str() {
+        value["spec"]["preemptionPolicy"] = policy.into();
+    }
     Ok(())
 }
 

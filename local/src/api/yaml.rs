@@ -205,8 +205,7 @@ fn duplicate(text: &str, error: &str) -> String {
         let Some((key, _)) = line.trim_start().split_once(':') else { continue };
         seen.retain(|(depth, _)| *depth <= indent);
         if seen.contains(&(indent, key)) {
-            // Upstream counts from the line after.
-            return format!("line {}: key {key:?} already set in map", at + 2);
+            return format!("line {}: key {key:?} already set in map", at + 1);
         }
         seen.push((indent, key));
     }
@@ -229,7 +228,7 @@ mod tests {
     fn a_key_that_comes_twice_is_told() {
         let (value, duplicates) = super::read("data:\n  k: \"1\"\n  k: \"2\"\n").unwrap();
         assert_eq!(value, json!({"data": {"k": "2"}}));
-        assert_eq!(duplicates, ["line 4: key \"k\" already set in map"]);
+        assert_eq!(duplicates, ["line 3: key \"k\" already set in map"]);
         assert!(super::read("a: [").is_err());
     }
 }

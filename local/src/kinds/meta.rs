@@ -128,6 +128,34 @@ pub fn drop_repeated_owners(object: &mut Value) -> Option<String> {
     ))
 }
 
+/// Finalizers of built-in kinds are well-known ones, or say whose they are.
+pub fn standard_finalizers(object: &Value) -> Vec<FieldError> {
+    let all = list(&object["metadata"], "finalizers").iter().enumerate();
+    let odd = all.filter(|(_, name)| is_short(name.as_str().unwrap_or("")));
+    odd.map(|(at, name)| {
+        FieldError::invalid(
+            format!("metadata.finalizers[{at}]"),
+            name,
+            "name is neither a standard finalizer name nor is it fully qualified",
+        )
+    })
+    .collect()
+}
+
+/// What a client should know of the finalizers of a custom resource.
+pub fn finalizer_warnings(object: &Value) -> Vec<String> {
+    let all = list(&object["metadata"], "finalizers").iter().filter_map(Value::as_str);
+    all.filter(|name| is_short(name))
+        .map(|name| {
+            format!("metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name to avoid accidental conflicts with other finalizer writers")
+        })
+        .collect()
+}
+
+fn is_short(name: &str) -> bool {
+    !name.contains('/') && !name.contains('.') && !matches!(name, "orphan" | "foregroundDeletion" | "kubernetes")
+}
+
 /// Labels, annotations, owners and finalizers.
 fn rest(metadata: &Value) -> Vec<FieldError> {
     let mut errors = labels(metadata, "labels", "metadata.labels");
@@ -239,21 +267,6 @@ fn finalizers(metadata: &Value) -> Vec<FieldError> {
             errors.extend(
                 wrong.iter().map(|wrong| FieldError::invalid(path, &(*name).into(), wrong)),
             );
-        } else if !name.contains('/')
-            && !matches!(
-                *name,
-                "orphan"
-                    | "foregroundDeletion"
-                    | "kubernetes"
-                    // A definition's, which upstream validates without this rule.
-                    | "customresourcecleanup.apiextensions.k8s.io"
-            )
-        {
-            errors.push(FieldError::invalid(
-                path,
-                &(*name).into(),
-                "name is neither a standard finalizer name nor is it fully qualified",
-            ));
         }
     }
     if all.contains(&"orphan") && all.contains(&"foregroundDeletion") {

@@ -86,8 +86,7 @@ impl Library {
             let mut field = self.shape_of(code);
             field.empty_counts = field.kind != Type::String;
             words.for_each(|fact| add_fact(&mut field, fact));
-            // A pointer is left out when it is absent, required or not.
-            if required && !field.optional {
+            if required {
                 whole.required.push(name.into());
             }
             whole.properties.push((name.into(), field));

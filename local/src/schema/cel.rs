@@ -196,8 +196,22 @@ fn check(rule: &Rule, context: &Context<'_>, value: &Value, path: &str) -> Optio
         Ok(Cel::Bool(true)) => None,
         Ok(Cel::Bool(false)) => Some(broken(rule, compiled, context, path)),
         Ok(_) => failed("cel expression must evaluate to a bool".to_owned()),
+        // What is missing inside of a call is not told by the evaluator.
+        Err(ExecutionError::MissingArgumentOrTarget) => match missing(&rule.text, value) {
+            Some(key) => failed(format!("no such key: {key}")),
+            None => failed("no such overload".to_owned()),
+        },
         Err(error) => failed(error_text(&error)),
     }
+}
+
+/// The first field of `self` that an expression names and the object does not have.
+fn missing<'a>(text: &'a str, value: &Value) -> Option<&'a str> {
+    text.match_indices("self.").find_map(|(at, _)| {
+        let rest = &text[at + 5..];
+        let name = &rest[..rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len())];
+        (!name.is_empty() && value.get(name).is_none()).then_some(name)
+    })
 }
 
 fn broken(rule: &Rule, compiled: &Compiled, context: &Context<'_>, path: &str) -> FieldError {

@@ -212,9 +212,9 @@ pub fn zero(node: Node<'_>) -> Value {
 /// Adds the fields that Go writes even when they are empty.
 fn fill(made: &mut Map<String, Value>, node: Node<'_>) {
     for (name, field) in node.properties() {
-        if (field.edge.always || node.required.iter().any(|required| **required == *name))
-            && !made.contains_key(name)
-        {
+        // A pointer is left out when it is absent, required or not.
+        let needed = node.required.iter().any(|required| **required == *name) && !field.edge.optional;
+        if (field.edge.always || needed) && !made.contains_key(name) {
             made.insert(name.to_owned(), zero(field));
         }
     }

@@ -23,12 +23,6 @@ pub(super) const ENDPOINTS: Strategy = Strategy {
     },
     validate: validate_endpoints,
     validate_update: |new, _| validate_endpoints(new),
-    warnings: |_, _| {
-        vec![
-            "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
-                .to_owned(),
-        ]
-    },
     ..PLAIN
 };
 

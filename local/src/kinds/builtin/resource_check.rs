@@ -15,16 +15,11 @@ pub(super) fn requirements(resources: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for kind in ["limits", "requests"] {
         for (name, amount) in entries(resources, kind) {
-            let path = format!("{path}.{kind}[{name}]");
-            errors.extend(resource_name(name, &path, true));
-            errors.extend(not_negative(amount, &path));
+            let one = format!("{path}.{kind}[{name}]");
+            errors.extend(resource_name(name, &one, true));
+            errors.extend(not_negative(amount, &one));
             if kind == "requests" {
-                errors.extend(within_limit(
-                    resources,
-                    name,
-                    amount,
-                    path.split('[').next().unwrap_or(&path),
-                ));
+                errors.extend(within_limit(resources, name, amount, path));
             }
         }
     }

@@ -295,7 +295,12 @@ pub(super) fn selector(spec: &Value, kind: &str) -> Vec<FieldError> {
     if selector.is_null() {
         errors.push(FieldError::required("spec.selector", ""));
     } else {
-        errors.extend(meta::label_selector(selector, "spec.selector"));
+        let wrong = meta::label_selector(selector, "spec.selector");
+        if !wrong.is_empty() {
+            errors.extend(wrong);
+            errors.push(FieldError::invalid("spec.selector", selector, "invalid label selector"));
+            return errors;
+        }
         let empty = entries(selector, "matchLabels").next().is_none()
             && list(selector, "matchExpressions").is_empty();
         if empty {
