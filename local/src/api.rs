@@ -127,6 +127,11 @@ impl Api {
         Api { server: self.server.clone(), user: Arc::new(user) }
     }
 
+    /// The newest revision of the store.
+    pub fn revision(&self) -> u64 {
+        self.server.store.revision()
+    }
+
     /// The token that makes its bearer an administrator.
     pub fn admin_token(&self) -> &str {
         self.server.tokens.admin()

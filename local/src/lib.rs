@@ -8,6 +8,7 @@ pub mod json;
 pub mod kinds;
 pub mod logs;
 pub mod node;
+pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod schema;

@@ -11,7 +11,6 @@ pub mod builtin;
 pub mod cel;
 pub mod decode;
 pub mod formats;
-pub mod openapi;
 pub mod path;
 pub mod prune;
 pub mod quantity;

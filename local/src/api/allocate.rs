@@ -154,8 +154,10 @@ fn give(server: &Server, value: &mut Value) -> Result<(), Refusal> {
             .any(|port| port["nodePort"].as_u64().unwrap_or(0) == 0);
     if wants_address || wants_ports {
         let taken = taken(server, value["metadata"]["uid"].as_str().unwrap_or_default());
+        let text = |key: &str| value["metadata"][key].as_str().unwrap_or_default();
+        let seed = crc32c::crc32c(format!("{}/{}", text("namespace"), text("name")).as_bytes());
         if wants_address {
-            let address = free_address(&server.network, &taken.addresses)
+            let address = free_address(&server.network, &taken.addresses, seed)
                 .ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))?;
             value["spec"]["clusterIP"] = address.clone().into();
             value["spec"]["clusterIPs"] = json!([address]);
@@ -164,7 +166,7 @@ fn give(server: &Server, value: &mut Value) -> Result<(), Refusal> {
             let mut ports = taken.ports;
             for port in value["spec"]["ports"].as_array_mut().into_iter().flatten() {
                 if port["nodePort"].as_u64().unwrap_or(0) == 0 {
-                    let number = free_port(&ports).ok_or_else(|| {
+                    let number = free_port(&ports, seed).ok_or_else(|| {
                         Status::internal("failed to allocate a nodePort: range is full")
                     })?;
                     ports.insert(number);
@@ -192,25 +194,21 @@ fn give(server: &Server, value: &mut Value) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn free_address(network: &Network, taken: &HashSet<String>) -> Option<String> {
+/// The search begins at a place that the Service's name decides, so that a trial and the real thing find the same.
+fn free_address(network: &Network, taken: &HashSet<String>, seed: u32) -> Option<String> {
     // The lower part is left to addresses that are asked for by name.
     let begin = 256.min(network.size / 16).max(1);
     let span = network.size.checked_sub(begin + 1)?;
-    let start = random() % span.max(1);
+    let start = seed % span.max(1);
     (0..span)
         .map(|step| Ipv4Addr::from(network.base + begin + (start + step) % span).to_string())
         .find(|address| !taken.contains(address))
 }
 
-fn free_port(taken: &HashSet<u64>) -> Option<u64> {
+fn free_port(taken: &HashSet<u64>, seed: u32) -> Option<u64> {
     let (first, span) = (u64::from(*NODE_PORTS.start()), NODE_PORTS.len() as u64);
-    let start = u64::from(random()) % span;
+    let start = u64::from(seed) % span;
     (0..span).map(|step| first + (start + step) % span).find(|port| !taken.contains(port))
-}
-
-fn random() -> u32 {
-    let bytes = uuid::Uuid::new_v4().into_bytes();
-    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
 /// What is wrong with the addresses and ports that a Service asks for.

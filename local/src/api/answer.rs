@@ -130,7 +130,8 @@ pub fn encoded(style: Style, value: &Value) -> Bytes {
     match style.encoding {
         Encoding::Json => json(style, value),
         Encoding::Yaml => super::yaml::write(value).into(),
-        Encoding::Protobuf => crate::protobuf::encode(value).into(),
+        // Negotiation offers protobuf only for kinds that have it; lists of their items have it too.
+        Encoding::Protobuf => crate::protobuf::encode(value).unwrap_or_default().into(),
     }
 }
 

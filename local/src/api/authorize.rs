@@ -282,12 +282,15 @@ pub fn impersonated(
             return Ok(user.clone());
         }
 
-        let wanted: Vec<String> =
-            groups.iter().map(|group| format!("{{Group  {group}  v1    }}")).collect();
-        return Err(Status::internal(format!(
-            "requested [{}] without impersonating a user",
-            wanted.join(" ")
-        )));
+        let list = |values: &[String]| format!("[]string{{{}}}", values.iter().map(|value| format!("{value:?}")).collect::<Vec<_>>().join(", "));
+        let (uid, groups) = (uid.unwrap_or_default(), if groups.is_empty() { "[]string(nil)".to_owned() } else { list(&groups) });
+        let extra = if extra.is_empty() {
+            "map[string][]string(nil)".to_owned()
+        } else {
+            let parts: Vec<String> = extra.iter().map(|(key, value)| format!("{key:?}:{}", list(std::slice::from_ref(value)))).collect();
+            format!("map[string][]string{{{}}}", parts.join(", "))
+        };
+        return Err(Status::bad_request(format!("requested &user.DefaultInfo{{Name:\"\", UID:{uid:?}, Groups:{groups}, Extra:{extra}}} without impersonating a user name")));
     };
     let name_is_account = name.starts_with("system:serviceaccount:");
     let ask = |resource: &str, name: &str, namespace: &str, group: &str, subresource: &str| {
@@ -354,7 +357,7 @@ pub fn check_escalation(
     }
     let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default();
     let name = value["metadata"]["name"].as_str().unwrap_or_default();
-    let (verb, rules) = if kind.plural.ends_with("bindings") {
+    let (verb, target, rules) = if kind.plural.ends_with("bindings") {
         let role = &value["roleRef"];
         let role_name = role["name"].as_str().unwrap_or_default();
         let found = match role["kind"].as_str() {
@@ -369,16 +372,15 @@ pub fn check_escalation(
             let plural = if role["kind"] == "ClusterRole" { "clusterroles" } else { "roles" };
             return Err(Status::not_found("rbac.authorization.k8s.io", plural, role_name));
         };
-        ("bind", rules_of(server, &found.value()))
+        let plural = if role["kind"] == "ClusterRole" { "clusterroles" } else { "roles" };
+        ("bind", (plural.to_owned(), role_name.to_owned()), rules_of(server, &found.value()))
     } else {
-        ("escalate", value["rules"].as_array().cloned().unwrap_or_default())
+        ("escalate", (kind.plural.to_string(), name.to_owned()), value["rules"].as_array().cloned().unwrap_or_default())
     };
     let may = Attributes {
         verb: verb.into(),
         group: kind.group.to_string(),
-        resource: kind.plural.to_string(),
-        namespace: namespace.into(),
-        name: name.into(),
+        resource: target.0, namespace: namespace.into(), name: target.1,
         ..Attributes::default()
     };
     if allowed(server, user, &may).is_some() {

@@ -22,8 +22,13 @@ const ATTEMPTS: usize = 10;
 
 /// Answers a delete of one object.
 pub fn delete(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
-    let options = options(call)?;
+    let mut options = options(call)?;
     let kind = call.kind.clone();
+    if &*kind.group == "batch" && &*kind.plural == "jobs" && options.propagation.is_none() && options.orphan.is_none() {
+        // The first version of this kind orphaned its pods, and it stays so.
+        options.propagation = Some(Propagation::Orphan);
+        call.warnings.push("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning".to_owned());
+    }
     for attempt in 1.. {
         let object = call
             .server
@@ -288,7 +293,9 @@ fn grace_of(kind: &Kind, old: &Value, options: &DeleteOptions) -> i64 {
         return 0;
     }
     let default = old["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
-    let wanted = options.grace.unwrap_or(default).max(0);
+    let wanted = options.grace.unwrap_or(default);
+    // A negative grace is the shortest that is one.
+    let wanted = if wanted < 0 { 1 } else { wanted };
     let assigned = old["spec"]["nodeName"].as_str().is_some_and(|node| !node.is_empty());
     let finished = matches!(old["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     let wanted = if !assigned || finished { 0 } else { wanted };
@@ -334,5 +341,8 @@ pub fn finish(
     if dry_run {
         return Ok(Written::Value(new));
     }
-    remove(call, old, new).map(Written::Value)
+    let mut gone = remove(call, old, new)?;
+    // What is answered is the state that was written, at the revision that it replaced.
+    gone["metadata"]["resourceVersion"] = old.revision.to_string().into();
+    Ok(Written::Value(gone))
 }

@@ -23,21 +23,28 @@ fn is_pod(kind: &Kind) -> bool {
     kind.group.is_empty() && &*kind.plural == "pods"
 }
 
-/// What the server sets in a new pod besides its defaults: the priority that its class stands for.
+/// What the server sets in a new pod besides its defaults.
 pub fn before_create(server: &Server, kind: &Kind, value: &mut Value) -> Result<(), Refusal> {
-    let class = value["spec"]["priorityClassName"].as_str().unwrap_or_default().to_owned();
-    if !is_pod(kind) || class.is_empty() || class.starts_with("system-") {
+    let Some(class) = value["spec"]["priorityClassName"].as_str().filter(|class| is_pod(kind) && !class.is_empty()) else {
+        return Ok(());
+    };
+    let builtin = match class {
+        "system-cluster-critical" => Some(2_000_000_000),
+        "system-node-critical" => Some(2_000_001_000),
+        _ => None,
+    };
+    if let Some(priority) = builtin {
+        value["spec"]["priority"] = priority.into();
         return Ok(());
     }
-    let Some(found) = server.store.get("scheduling.k8s.io/priorityclasses", &class) else {
-        let name = value["metadata"]["name"].as_str().unwrap_or_default();
+    let Some(found) = server.store.get("scheduling.k8s.io/priorityclasses", class) else {
         let why = format!("no PriorityClass with name {class} was found");
-        return Err(Status::forbidden("", "pods", name, &why));
+        return Err(Status::forbidden("", "pods", value["metadata"]["name"].as_str().unwrap_or_default(), &why));
     };
     let found = found.value();
     value["spec"]["priority"] = found["value"].clone();
-    if let Some(policy) = found["preemptionPolicy"].as_str() {
-        value["spec"]["preemptionPolicy"] = policy.into();
+    if found["preemptionPolicy"].is_string() {
+        value["spec"]["preemptionPolicy"] = found["preemptionPolicy"].clone();
     }
     Ok(())
 }
@@ -262,7 +269,7 @@ pub async fn log(call: &mut Call<'_>, shared: &Arc<Server>) -> Result<Response<B
     let assigned = pod["spec"]["nodeName"].as_str().is_some_and(|node| !node.is_empty());
     let reader = shared.logs.read().clone();
     let (true, Some(reader)) = (assigned, reader) else {
-        return Ok(answer::bytes(200, "text/plain", Bytes::new()));
+        return Ok(answer::bytes(204, "text/plain", Bytes::new()));
     };
     let output =
         reader.read(&pod, logs::Options { container, ..options }).await.map_err(|refusal| {
@@ -299,9 +306,7 @@ fn log_options(call: &Call<'_>) -> Result<logs::Options, Refusal> {
     let since_seconds = positive("sinceSeconds", &mut causes, 1)?;
     let since_time = query.get("sinceTime").and_then(|time| time.parse().ok());
     if since_seconds.is_some() && since_time.is_some() {
-        causes.push(Cause::forbidden(
-            "sinceSeconds",
-            "at most one of `sinceTime` or `sinceSeconds` may be specified",
+        causes.push(Cause::forbidden("[]", "at most one of `sinceTime` or `sinceSeconds` may be specified",
         ));
     }
     if !causes.is_empty() {

@@ -128,9 +128,8 @@ pub fn replace(
     }
     let subresource = call.subresource().to_owned();
     if !given_uid.is_empty() && given_uid != uid && call.method == http::Method::PUT {
-        let why = format!(
-            "Precondition failed: UID in precondition: {given_uid}, UID in object meta: {uid}"
-        );
+        let place = super::key_of(&call.path.namespace, &call.path.name);
+        let why = format!("StorageError: invalid object, Code: 4, Key: /registry/{}/{place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given_uid}, UID in object meta: {uid}", kind.plural);
         return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, &why));
     }
     call.warnings.extend(crate::kinds::meta::drop_repeated_owners(&mut new));
@@ -498,10 +497,7 @@ fn apply(call: &mut Call<'_>, options: &WriteOptions) -> Result<Response<Body>, 
         };
         let old = view::value_of(&kind, &old_object);
         check_applied_revision(call, &config, &old)?;
-        let merged = managed::apply(
-            &kind,
-            &old,
-            &config,
+        let merged = managed::apply(&kind, &old, &config,
             &managed::Applier {
                 manager: &manager,
                 subresource: &subresource,
@@ -512,6 +508,7 @@ fn apply(call: &mut Call<'_>, options: &WriteOptions) -> Result<Response<Body>, 
         .map_err(|error| apply_refusal(call, error))?;
         let Some(merged) = merged else { return view::object(call, 200, &old_object) };
         let fields = merged["metadata"]["managedFields"].clone();
+        let merged = crate::schema::decode::decode(merged, kind.schema().root()).map_err(Status::bad_request)?.value;
         let own = |_: &Value, new: &mut Value, _| {
             if fields.is_null() {
                 if let Some(metadata) = new["metadata"].as_object_mut() {
