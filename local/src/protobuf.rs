@@ -3,6 +3,7 @@
 //! Pure: bytes and values.
 //! Source: the `generated.proto` files of k8s.io/api, k8s.io/apimachinery `pkg/runtime/serializer/protobuf`.
 
+pub mod order;
 mod read;
 mod write;
 

@@ -363,8 +363,8 @@ impl<'a> Call<'a> {
 }
 
 /// Duplicates come as paths, unknown fields and YAML's complaints as they are told.
-fn problem_text(problem: &str) -> String {
-    if problem.starts_with("unknown field") || problem.starts_with("line ") {
+pub fn problem_text(problem: &str) -> String {
+    if problem.starts_with("unknown field") || problem.starts_with("json patch unknown field") || problem.starts_with("line ") {
         problem.to_owned()
     } else {
         format!("duplicate field {problem:?}")

@@ -275,7 +275,7 @@ pub fn patch(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     if sort == Patch::Apply {
         return apply(call, &options);
     }
-    let body = patch_body(call, sort)?;
+    let (body, problems) = patch_body(call, sort)?;
     let manager = call.manager(options.field_manager.as_deref());
     let kind = call.kind.clone();
     let subresource = call.subresource().to_owned();
@@ -286,7 +286,8 @@ pub fn patch(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
         let names_revision = value["metadata"]["resourceVersion"]
             .as_str()
             .is_some_and(|revision| revision.parse() != Ok(old_object.revision));
-        let value = decoded_patch(call, sort, value, &body, &options)?;
+        let patched = Patched { sort, body: &body, problems: &problems };
+        let value = decoded_patch(call, &patched, value, &options)?;
         check_name(call, &value)?;
         let own = |old: &Value, new: &mut Value, now| {
             managed::on_update(&kind, Some(old), new, &manager, &subresource, now)
@@ -330,7 +331,8 @@ fn check_options(options: &WriteOptions, sort: Patch) -> Result<(), Refusal> {
     if causes.is_empty() { Ok(()) } else { Err(Status::invalid_options("PatchOptions", causes)) }
 }
 
-fn patch_body(call: &Call<'_>, sort: Patch) -> Result<Value, Refusal> {
+/// A patch, and what strict decoding finds in it.
+fn patch_body(call: &Call<'_>, sort: Patch) -> Result<(Value, Vec<String>), Refusal> {
     let document = crate::json::parse(&call.body).map_err(|error| match sort {
         Patch::Strategic => Status::bad_request(error),
         _ => Status::bad_request(format!("error decoding patch: {error}")),
@@ -349,7 +351,15 @@ fn patch_body(call: &Call<'_>, sort: Patch) -> Result<Value, Refusal> {
             return Err(Status::too_large(&text));
         }
     }
-    Ok(document.value)
+    let mut problems: Vec<String> = document.duplicates;
+    if sort == Patch::Json {
+        for (at, operation) in document.value.as_array().into_iter().flatten().enumerate() {
+            let fields = operation.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+            let unknown = fields.filter(|name| !matches!(*name, "op" | "path" | "from" | "value"));
+            problems.extend(unknown.map(|name| format!("json patch unknown field \"[{at}].{name}\"")));
+        }
+    }
+    Ok((document.value, problems))
 }
 
 fn patched(call: &Call<'_>, sort: Patch, value: &mut Value, body: &Value) -> Result<(), Refusal> {
@@ -391,65 +401,101 @@ fn patched(call: &Call<'_>, sort: Patch, value: &mut Value, body: &Value) -> Res
     }
 }
 
-/// A patched object is decoded as if a client had sent it.
-fn decoded_patch(
-    call: &mut Call<'_>,
+/// What made a patched object.
+struct Patched<'a> {
     sort: Patch,
-    mut value: Value,
-    body: &Value,
-    options: &WriteOptions,
-) -> Result<Value, Refusal> {
+    body: &'a Value,
+    /// What strict decoding found in the patch.
+    problems: &'a [String],
+}
+
+impl Patched<'_> {
+    /// How upstream shows what did not fit: the patched object, or the patch itself.
+    fn shown(&self, kind: &Kind, value: &Value) -> String {
+        if self.sort == Patch::Strategic {
+            return patch::strategic::go_text(&without_ordered(self.body));
+        }
+        if kind.is_custom() {
+            return value.to_string();
+        }
+        crate::protobuf::order::go_json(value, &|path| match self.sort {
+            Patch::Json => {
+                let operations = self.body.as_array().into_iter().flatten();
+                path.is_empty() || operations.filter_map(|operation| operation["path"].as_str()).any(|place| leads_to(place, path))
+            }
+            _ => path.iter().try_fold(self.body, |value, step| value.get(step)).is_some_and(Value::is_object),
+        })
+    }
+
+    fn refusal(&self, kind: &Kind, value: &Value, why: &str) -> Refusal {
+        Status::invalid("", "", "", vec![Cause::invalid("patch", &Value::String(self.shown(kind, value)), why)])
+    }
+}
+
+/// Whether a JSON pointer goes through or to a place below the top.
+fn leads_to(pointer: &str, path: &[String]) -> bool {
+    let steps: Vec<&str> = pointer.split('/').skip(1).collect();
+    steps.len() > path.len() && steps.iter().zip(path).all(|(a, b)| a == b)
+}
+
+/// A strategic patch without the lists that an order came with: they are taken out of it while it is applied.
+fn without_ordered(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(key, _)| !key.starts_with("$setElementOrder/") && !map.contains_key(&format!("$setElementOrder/{key}")));
+            Value::Object(kept.map(|(key, value)| (key.clone(), without_ordered(value))).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// A patched object is decoded as if a client had sent it.
+fn decoded_patch(call: &mut Call<'_>, patched: &Patched<'_>, mut value: Value, options: &WriteOptions) -> Result<Value, Refusal> {
     let kind = call.kind.clone();
     let name = call.path.name.clone();
-    if let Some(map) = value.as_object_mut() {
-        for (field, wanted) in [("kind", kind.kind.to_string()), ("apiVersion", kind.api_version())]
-        {
-            match map.get(field).and_then(Value::as_str) {
-                None => drop(map.insert(field.into(), wanted.into())),
-                Some(found) if found != wanted && !kind.is_custom() => {
-                    let text = format!("unable to decode: {field} is {found:?}");
-                    let cause = Cause::invalid("patch", &Value::String(value.to_string()), &text);
-                    return Err(Status::invalid("", "", "", vec![cause]));
-                }
-                Some(found) if found != wanted => {
-                    return Err(Status::invalid(
-                        &kind.group,
-                        &kind.kind,
-                        &name,
-                        vec![Cause::invalid(field, &json!(found), &format!("must be {wanted}"))],
-                    ));
-                }
-                Some(_) => {}
-            }
+    let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
+    let (api_version, kind_name) = (text(&value, "apiVersion"), text(&value, "kind"));
+    let wanted = (kind.api_version(), kind.kind.to_string());
+    let found = (api_version.unwrap_or_else(|| wanted.0.clone()), kind_name.unwrap_or_else(|| wanted.1.clone()));
+    if found != wanted {
+        if kind.is_custom() {
+            let (field, found, wanted) = if found.0 == wanted.0 { ("kind", found.1, wanted.1) } else { ("apiVersion", found.0, wanted.0) };
+            let cause = Cause::invalid(field, &json!(found), &format!("must be {wanted}"));
+            return Err(Status::invalid(&kind.group, &kind.kind, &name, vec![cause]));
         }
+        let (group, version) = found.0.rsplit_once('/').unwrap_or(("", &found.0));
+        let other = call.server.registry.find_kind(group, version, &found.1);
+        let why = match other {
+            None => format!(
+                "no kind {:?} is registered for version {:?} in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
+                found.1, found.0
+            ),
+            Some(other) => crate::schema::decode::decode(value.clone(), other.schema().root())
+                .err()
+                .unwrap_or_else(|| format!("unable to convert a {} into a {}", found.1, kind.kind)),
+        };
+        return Err(patched.refusal(&kind, &value, &why));
+    }
+    if let Some(map) = value.as_object_mut() {
+        map.insert("apiVersion".into(), wanted.0.into());
+        map.insert("kind".into(), wanted.1.into());
     }
     let shown = value.clone();
     let decoded = kind.decode(value).map_err(|error| {
-        if sort == Patch::Strategic {
-            let cause = Cause::invalid(
-                "patch",
-                &Value::String(patch::strategic::go_text(body)),
-                &restored(&error),
-            );
-            return Status::invalid("", "", "", vec![cause]);
-        }
         if kind.is_custom() {
-            return Status::bad_request(format!(
-                "{} in version {:?} cannot be handled as a {}: {error}",
-                kind.kind, kind.version, kind.kind
-            ));
+            return Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {error}", kind.kind, kind.version, kind.kind));
         }
-        Status::invalid(
-            "",
-            "",
-            "",
-            vec![Cause::invalid("patch", &Value::String(shown.to_string()), &error)],
-        )
+        let why = if patched.sort == Patch::Strategic { restored(&error) } else { error };
+        patched.refusal(&kind, &shown, &why)
     })?;
-    let mut unknown: Vec<String> =
-        decoded.unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect();
+    let mut unknown: Vec<String> = decoded.unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect();
     unknown.sort();
-    call.strict(&kind, unknown, options.validation)?;
+    let problems: Vec<String> = patched.problems.iter().cloned().chain(unknown).collect();
+    if options.validation == query::FieldValidation::Strict && !problems.is_empty() {
+        let texts: Vec<String> = problems.iter().map(|problem| super::call::problem_text(problem)).collect();
+        return Err(patched.refusal(&kind, &shown, &format!("strict decoding error: {}", texts.join(", "))));
+    }
+    call.strict(&kind, problems, options.validation)?;
     Ok(decoded.value)
 }
 

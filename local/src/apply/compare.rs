@@ -40,6 +40,10 @@ fn walk(
         (Shape::Map, Value::Object(map)) => {
             for (name, value) in map {
                 path.push(item::field(name));
+                let undeclared = |node: &Node<'_>| !node.properties.is_empty() && !node.preserve_unknown && node.field(name).is_none();
+                if node.as_ref().is_some_and(undeclared) {
+                    return Err(format!("{}: field not declared in schema", place(path)));
+                }
                 walk(value, item::field_node(node, name), path, set)?;
                 let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
                 if empty || node.and_then(|node| node.property(name)).is_none() {

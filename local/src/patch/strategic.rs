@@ -154,7 +154,7 @@ fn retain_keys(
 ) -> Result<(), String> {
     let Some(keys) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
     let Value::Array(keys) = keys else {
-        return Err("invalid list type in $retainKeys".to_owned());
+        return Err(BAD_RETAIN_KEYS.to_owned());
     };
     let listed = |key: &str| keys.iter().any(|one| one.as_str() == Some(key));
     for key in patch.keys() {
