@@ -481,7 +481,7 @@ fn decoded_patch(call: &mut Call<'_>, patched: &Patched<'_>, mut value: Value, o
         map.insert("kind".into(), wanted.1.into());
     }
     let shown = value.clone();
-    let decoded = kind.decode(value).map_err(|error| {
+    let decoded = crate::schema::decode::decode(value, kind.schema().root()).map_err(|error| {
         if kind.is_custom() {
             return Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {error}", kind.kind, kind.version, kind.kind));
         }
