@@ -8,9 +8,7 @@ use super::answer::Body;
 use super::call::Call;
 use super::query::{self, WriteOptions};
 use super::status::{Cause, Refusal, Status};
-use super::{
-    admit, allocate, authorize, definitions, key_of, namespaces, pods, resource_of, seconds, view,
-};
+use super::{admit, allocate, authorize, definitions, key_of, limits, namespaces, pods, quota, resource_of, seconds, view};
 use crate::apply::managed;
 use crate::kinds::Kind;
 use crate::kinds::meta;
@@ -79,6 +77,7 @@ pub fn insert(
         let generated = generate_name(&mut value);
         allocate::before_create(server, &kind, &mut value)?;
         pods::before_create(server, &kind, &mut value)?;
+        limits::before_create(server, &kind, &mut value)?;
         let before = admit::admit(call, "CREATE", &mut value, None, options.dry_run)?;
         if before {
             kind.default(&mut value);
@@ -100,6 +99,7 @@ pub fn insert(
         }
         admit::validate(call, "CREATE", &value, None, options.dry_run)?;
         authorize::check_escalation(server, &call.user, &kind, &value)?;
+        quota::before_create(server, &kind, &value, options.dry_run)?;
         let key = key_of(&call.path.namespace, &name);
         let resource = resource_of(&kind);
         if attempt == 0 {

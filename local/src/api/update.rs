@@ -418,7 +418,7 @@ impl Patched<'_> {
         if kind.is_custom() {
             return value.to_string();
         }
-        crate::protobuf::order::go_json(value, &|path| match self.sort {
+        crate::protobuf::order::go_json(value, (&kind.api_version(), &kind.kind), &|path| match self.sort {
             Patch::Json => {
                 let operations = self.body.as_array().into_iter().flatten();
                 path.is_empty() || operations.filter_map(|operation| operation["path"].as_str()).any(|place| leads_to(place, path))

@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::{Message, message, message_of};
 
-/// The text of an object. Places that `touched` names have been through a map, and their fields are sorted.
-pub fn go_json(value: &Value, touched: &dyn Fn(&[String]) -> bool) -> String {
-    let known = message_of(value["apiVersion"].as_str().unwrap_or_default(), value["kind"].as_str().unwrap_or_default());
+/// The text of an object of a kind. Places that `touched` names have been through a map, and their fields are sorted.
+pub fn go_json(value: &Value, (api_version, kind): (&str, &str), touched: &dyn Fn(&[String]) -> bool) -> String {
+    let known = message_of(api_version, kind);
     let mut out = String::new();
     let mut writer = Writer { path: Vec::new(), touched, out: &mut out };
     writer.value(value, known);
@@ -106,6 +106,6 @@ mod tests {
         let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"labels": {"b": "1", "a": "2"}, "name": "x", "uid": "u"}, "data": {"k": 1}});
         let touched = |path: &[String]| path.is_empty() || path == ["data"];
         let expected = r#"{"apiVersion":"v1","data":{"k":1},"kind":"ConfigMap","metadata":{"name":"x","uid":"u","labels":{"a":"2","b":"1"}}}"#;
-        assert_eq!(super::go_json(&value, &touched), expected);
+        assert_eq!(super::go_json(&value, ("v1", "ConfigMap"), &touched), expected);
     }
 }

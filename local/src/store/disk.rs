@@ -8,10 +8,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
 
 use super::Object;
 use super::frame::{self, Record};
@@ -63,13 +64,25 @@ fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::Io { doing, path, source }
 }
 
-enum Order {
-    Sync(Arc<File>),
-    Snapshot {
-        revision: u64,
-        objects: Vec<(Arc<str>, Arc<Object>)>,
-        done: Arc<std::sync::atomic::AtomicU64>,
-    },
+/// What the writer's thread is to do. Each thing is there at most once: a second sync while one waits adds nothing.
+#[derive(Default)]
+struct Desk {
+    orders: Mutex<Orders>,
+    bell: Condvar,
+}
+
+#[derive(Default)]
+struct Orders {
+    sync: Option<Arc<File>>,
+    snapshot: Option<Snapshot>,
+    closed: bool,
+}
+
+struct Snapshot {
+    revision: u64,
+    objects: Vec<(Arc<str>, Arc<Object>)>,
+    /// Takes the snapshot's length when it is written; all ones until then.
+    done: Arc<AtomicU64>,
 }
 
 /// The open log.
@@ -80,11 +93,11 @@ pub struct Log {
     /// Bytes of whole records in `file`.
     length: u64,
     /// The size of the snapshot under the log.
-    snapshot: Arc<std::sync::atomic::AtomicU64>,
+    snapshot: Arc<AtomicU64>,
     compacting: bool,
     broken: bool,
     buffer: Vec<u8>,
-    orders: Option<mpsc::SyncSender<Order>>,
+    desk: Arc<Desk>,
     thread: Option<std::thread::JoinHandle<()>>,
     /// Held for its lock.
     _lock: File,
@@ -147,23 +160,20 @@ impl Log {
         for stale in files.logs.iter().filter(|revision| !logs.contains(revision)) {
             remove(&directory.join(format!("{stale}.log")));
         }
-        // One order of each sort can wait: a second sync while one waits would do nothing new.
-        let (orders, inbox) = mpsc::sync_channel(2);
-        let home = directory.to_owned();
-        let thread = std::thread::Builder::new()
-            .name("store".into())
-            .spawn(move || work(&home, &inbox))
-            .map_err(io("start the writer of", &path))?;
+        let desk = Arc::new(Desk::default());
+        let (home, inbox) = (directory.to_owned(), desk.clone());
+        let thread = std::thread::Builder::new().name("store".into()).spawn(move || work(&home, &inbox));
+        let thread = thread.map_err(io("start the writer of", &path))?;
         let log = Log {
             directory: directory.to_owned(),
             path,
             file: Arc::new(file),
             length: open_at.1,
-            snapshot: Arc::new(std::sync::atomic::AtomicU64::new(snapshot_length)),
+            snapshot: Arc::new(AtomicU64::new(snapshot_length)),
             compacting: false,
             broken: false,
             buffer: Vec::new(),
-            orders: Some(orders),
+            desk,
             thread: Some(thread),
             _lock: lock,
         };
@@ -186,17 +196,14 @@ impl Log {
         if self.buffer.capacity() > 1 << 20 {
             self.buffer = Vec::new();
         }
-        if let Some(orders) = &self.orders {
-            // Full means that a sync is already ordered, which will cover this record too.
-            let _ = orders.try_send(Order::Sync(self.file.clone()));
-        }
+        self.desk.orders.lock().sync = Some(self.file.clone());
+        self.desk.bell.notify_one();
         Ok(())
     }
 
     /// Whether the log has grown past the use of its records.
     pub fn wants_compaction(&mut self) -> bool {
-        use std::sync::atomic::Ordering::Acquire;
-        let snapshot = self.snapshot.load(Acquire);
+        let snapshot = self.snapshot.load(Ordering::Acquire);
         if self.compacting && snapshot != u64::MAX {
             self.compacting = false;
         }
@@ -207,21 +214,16 @@ impl Log {
 
     /// Begins a new log and lets the writer's thread write the snapshot under it. A failure leaves the old files in use.
     pub fn compact(&mut self, revision: u64, objects: Vec<(Arc<str>, Arc<Object>)>) {
-        use std::sync::atomic::Ordering::Release;
-        let Some(orders) = &self.orders else { return };
         let path = self.directory.join(format!("{revision}.log"));
         let Ok(file) = open_log(&path) else { return };
         // The log before this one must be whole on disk before anything is written to the next.
         if self.file.sync_data().is_err() || sync_directory(&self.directory).is_err() {
             return;
         }
-        let before = self.snapshot.swap(u64::MAX, Release);
-        let order = Order::Snapshot { revision, objects, done: self.snapshot.clone() };
-        if orders.try_send(order).is_err() {
-            self.snapshot.store(before, Release);
-        } else {
-            self.compacting = true;
-        }
+        self.snapshot.store(u64::MAX, Ordering::Release);
+        self.compacting = true;
+        self.desk.orders.lock().snapshot = Some(Snapshot { revision, objects, done: self.snapshot.clone() });
+        self.desk.bell.notify_one();
         self.path = path;
         self.file = Arc::new(file);
         self.length = 0;
@@ -230,9 +232,10 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        drop(self.orders.take());
+        self.desk.orders.lock().closed = true;
+        self.desk.bell.notify_one();
         if let Some(thread) = self.thread.take() {
-            // It ends when its inbox closes; a panic there has been reported by itself.
+            // It ends when it has done what is ordered; a panic there has been reported by itself.
             let _ = thread.join();
         }
         if self.file.sync_data().is_err() {
@@ -241,35 +244,31 @@ impl Drop for Log {
     }
 }
 
-fn work(directory: &Path, inbox: &mpsc::Receiver<Order>) {
-    while let Ok(order) = inbox.recv() {
-        match order {
-            Order::Sync(file) => {
-                // Writes of the next moments are covered by the same sync.
-                std::thread::sleep(SYNC_EVERY / 2);
-                if let Err(error) = file.sync_data() {
-                    tracing::error!(%error, "sync of the store failed");
+fn work(directory: &Path, desk: &Desk) {
+    loop {
+        let mut orders = desk.orders.lock();
+        while orders.sync.is_none() && orders.snapshot.is_none() {
+            if orders.closed {
+                return;
+            }
+            desk.bell.wait(&mut orders);
+        }
+        let snapshot = orders.snapshot.take();
+        drop(orders);
+        if let Some(snapshot) = snapshot {
+            match write_snapshot(directory, snapshot.revision, &snapshot.objects) {
+                Ok(length) => snapshot.done.store(length, Ordering::Release),
+                Err(error) => {
+                    tracing::error!(%error, "compaction of the store failed; the logs stay in use");
+                    snapshot.done.store(COMPACT_FROM, Ordering::Release);
                 }
             }
-            Order::Snapshot { revision, objects, done } => {
-                snapshot(directory, revision, &objects, &done)
-            }
         }
-    }
-}
-
-fn snapshot(
-    directory: &Path,
-    revision: u64,
-    objects: &[(Arc<str>, Arc<Object>)],
-    done: &std::sync::atomic::AtomicU64,
-) {
-    use std::sync::atomic::Ordering::Release;
-    match write_snapshot(directory, revision, objects) {
-        Ok(length) => done.store(length, Release),
-        Err(error) => {
-            tracing::error!(%error, "compaction of the store failed; the logs stay in use");
-            done.store(COMPACT_FROM, Release);
+        // Writes of the next moments are covered by the same sync.
+        std::thread::sleep(SYNC_EVERY / 2);
+        let file = desk.orders.lock().sync.take();
+        if let Some(Err(error)) = file.map(|file| file.sync_data()) {
+            tracing::error!(%error, "sync of the store failed");
         }
     }
 }
