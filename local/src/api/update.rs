@@ -481,7 +481,7 @@ fn decoded_patch(call: &mut Call<'_>, patched: &Patched<'_>, mut value: Value, o
         map.insert("kind".into(), wanted.1.into());
     }
     let shown = value.clone();
-    let decoded = crate::schema::decode::decode(value, kind.schema().root()).map_err(|error| {
+    let decoded = kind.decode(value).map_err(|error| {
         if kind.is_custom() {
             return Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {error}", kind.kind, kind.version, kind.kind));
         }
@@ -554,7 +554,7 @@ fn apply(call: &mut Call<'_>, options: &WriteOptions) -> Result<Response<Body>, 
         .map_err(|error| apply_refusal(call, error))?;
         let Some(merged) = merged else { return view::object(call, 200, &old_object) };
         let fields = merged["metadata"]["managedFields"].clone();
-        let merged = crate::schema::decode::decode(merged, kind.schema().root()).map_err(Status::bad_request)?.value;
+        let merged = kind.decode(merged).map_err(Status::bad_request)?.value;
         let own = |_: &Value, new: &mut Value, _| {
             if fields.is_null() {
                 if let Some(metadata) = new["metadata"].as_object_mut() {
