@@ -60,7 +60,11 @@ async fn main() -> anyhow::Result<()> {
         maps.create(&params, &object(&format!("many-{turn}"))?).await?;
     }
     println!("{OBJECTS} creates: {:?} each", begin.elapsed() / OBJECTS as u32);
-    println!("{OBJECTS} objects: {} MiB resident ({} before)", resident_kib() / 1024, before / 1024);
+    println!(
+        "{OBJECTS} objects: {} MiB resident ({} before)",
+        resident_kib() / 1024,
+        before / 1024
+    );
 
     let begin = Instant::now();
     let list = maps.list(&Default::default()).await?;
@@ -90,6 +94,10 @@ async fn main() -> anyhow::Result<()> {
     while let Some(result) = watchers.join_next().await {
         result??;
     }
-    println!("100 creates beside {WATCHERS} watchers: {:?} each, all seen after {:?}", created / 100, begin.elapsed());
+    println!(
+        "100 creates beside {WATCHERS} watchers: {:?} each, all seen after {:?}",
+        created / 100,
+        begin.elapsed()
+    );
     Ok(())
 }

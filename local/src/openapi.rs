@@ -42,14 +42,16 @@ pub struct Served {
 /// The document of one group and version.
 pub fn document(served: &[Served]) -> Value {
     let schemas = schemas(served, Version::Three);
-    let paths: Map<String, Value> = served.iter().flat_map(|one| paths(one, Version::Three)).collect();
+    let paths: Map<String, Value> =
+        served.iter().flat_map(|one| paths(one, Version::Three)).collect();
     json!({"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.36.2"}, "paths": paths, "components": {"schemas": schemas}})
 }
 
 /// The document of everything, for clients that know no better.
 pub fn old_document(served: &[Served]) -> Value {
     let schemas = schemas(served, Version::Two);
-    let paths: Map<String, Value> = served.iter().flat_map(|one| paths(one, Version::Two)).collect();
+    let paths: Map<String, Value> =
+        served.iter().flat_map(|one| paths(one, Version::Two)).collect();
     json!({"swagger": "2.0", "info": {"title": "Kubernetes", "version": "v1.36.2"}, "paths": paths, "definitions": schemas})
 }
 
@@ -155,7 +157,11 @@ impl Writer {
             Some(name) if node.edge.refers.is_some() => {
                 self.wanted.insert(name);
                 let reference = json!({"$ref": self.version.reference(name)});
-                if self.version == Version::Three { json!({"allOf": [reference]}) } else { reference }
+                if self.version == Version::Three {
+                    json!({"allOf": [reference]})
+                } else {
+                    reference
+                }
             }
             _ => self.shape(node, None),
         }
@@ -184,7 +190,8 @@ impl Writer {
             let patch = field.patch();
             if patch.merge || patch.retain_keys {
                 let strategy = [(patch.merge, "merge"), (patch.retain_keys, "retainKeys")];
-                let strategy: Vec<&str> = strategy.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+                let strategy: Vec<&str> =
+                    strategy.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
                 schema["x-kubernetes-patch-strategy"] = strategy.join(",").into();
             }
             if let Some(key) = &patch.merge_key {
@@ -207,10 +214,13 @@ impl Writer {
         match node.list_type() {
             ListType::Map(keys) => {
                 out["x-kubernetes-list-type"] = "map".into();
-                out["x-kubernetes-list-map-keys"] = keys.iter().map(|key| Value::from(&**key)).collect();
+                out["x-kubernetes-list-map-keys"] =
+                    keys.iter().map(|key| Value::from(&**key)).collect();
             }
             ListType::Set => out["x-kubernetes-list-type"] = "set".into(),
-            ListType::Atomic if node.kind == Type::Array => out["x-kubernetes-list-type"] = "atomic".into(),
+            ListType::Atomic if node.kind == Type::Array => {
+                out["x-kubernetes-list-type"] = "atomic".into()
+            }
             ListType::Atomic => {}
         }
         if node.kind == Type::Object && node.is_atomic() {
@@ -227,9 +237,14 @@ fn custom(schema: &Value, version: Version) -> Value {
         out["properties"] = json!({});
     }
     let text = |text: &str| json!({"type": "string", "description": text});
-    out["properties"]["apiVersion"] = text("APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources");
-    out["properties"]["kind"] = text("Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds");
-    let meta = json!({"$ref": version.reference("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")});
+    out["properties"]["apiVersion"] = text(
+        "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources",
+    );
+    out["properties"]["kind"] = text(
+        "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds",
+    );
+    let meta =
+        json!({"$ref": version.reference("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")});
     let description = "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
     out["properties"]["metadata"] = match version {
         Version::Two => json!({"$ref": meta["$ref"], "description": description}),
@@ -246,19 +261,37 @@ fn readable(schema: &Value, version: Version) -> Value {
     let mut out = Map::new();
     for (key, value) in map {
         let kept = match (key.as_str(), version) {
-            ("allOf" | "anyOf" | "oneOf" | "not" | "nullable" | "default" | "x-kubernetes-validations", Version::Two) => continue,
+            (
+                "allOf"
+                | "anyOf"
+                | "oneOf"
+                | "not"
+                | "nullable"
+                | "default"
+                | "x-kubernetes-validations",
+                Version::Two,
+            ) => continue,
             ("type" | "items" | "properties", Version::Two) if preserves => continue,
             ("properties", _) => {
                 let fields = value.as_object().into_iter().flatten();
-                Value::Object(fields.map(|(name, schema)| (name.clone(), readable(schema, version))).collect())
+                Value::Object(
+                    fields
+                        .map(|(name, schema)| (name.clone(), readable(schema, version)))
+                        .collect(),
+                )
             }
             ("items" | "additionalProperties" | "not", _) => readable(value, version),
-            ("allOf" | "anyOf" | "oneOf", _) => value.as_array().into_iter().flatten().map(|one| readable(one, version)).collect(),
+            ("allOf" | "anyOf" | "oneOf", _) => {
+                value.as_array().into_iter().flatten().map(|one| readable(one, version)).collect()
+            }
             _ => value.clone(),
         };
         out.insert(key.clone(), kept);
     }
-    if map.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true)) && version == Version::Three && !map.contains_key("anyOf") {
+    if map.get("x-kubernetes-int-or-string") == Some(&Value::Bool(true))
+        && version == Version::Three
+        && !map.contains_key("anyOf")
+    {
         out.insert("anyOf".into(), json!([{"type": "integer"}, {"type": "string"}]));
     }
     Value::Object(out)
@@ -267,34 +300,70 @@ fn readable(schema: &Value, version: Version) -> Value {
 /// The paths of a kind with the operations that clients look for.
 fn paths(served: &Served, version: Version) -> Vec<(String, Value)> {
     let kind = &served.kind;
-    let base = if kind.group.is_empty() { format!("/api/{}", kind.version) } else { format!("/apis/{}/{}", kind.group, kind.version) };
-    let collection = if kind.namespaced { format!("{base}/namespaces/{{namespace}}/{}", kind.plural) } else { format!("{base}/{}", kind.plural) };
+    let base = if kind.group.is_empty() {
+        format!("/api/{}", kind.version)
+    } else {
+        format!("/apis/{}/{}", kind.group, kind.version)
+    };
+    let collection = if kind.namespaced {
+        format!("{base}/namespaces/{{namespace}}/{}", kind.plural)
+    } else {
+        format!("{base}/{}", kind.plural)
+    };
     let mut collection_item = Map::new();
     let mut object_item = Map::new();
-    for (verb, method, action) in [("list", "get", "list"), ("create", "post", "post"), ("deletecollection", "delete", "deletecollection")] {
+    for (verb, method, action) in [
+        ("list", "get", "list"),
+        ("create", "post", "post"),
+        ("deletecollection", "delete", "deletecollection"),
+    ] {
         if kind.verbs.contains(&verb) {
             collection_item.insert(method.into(), operation(kind, verb, action, version));
         }
     }
-    for (verb, method, action) in [("get", "get", "get"), ("update", "put", "put"), ("patch", "patch", "patch"), ("delete", "delete", "delete")] {
+    for (verb, method, action) in [
+        ("get", "get", "get"),
+        ("update", "put", "put"),
+        ("patch", "patch", "patch"),
+        ("delete", "delete", "delete"),
+    ] {
         if kind.verbs.contains(&verb) {
             object_item.insert(method.into(), operation(kind, verb, action, version));
         }
     }
     let object = format!("{collection}/{{name}}");
-    [(collection, collection_item), (object, object_item)].into_iter().filter(|(_, item)| !item.is_empty()).map(|(path, item)| (path, Value::Object(item))).collect()
+    [(collection, collection_item), (object, object_item)]
+        .into_iter()
+        .filter(|(_, item)| !item.is_empty())
+        .map(|(path, item)| (path, Value::Object(item)))
+        .collect()
 }
 
 fn operation(kind: &Kind, verb: &str, action: &str, version: Version) -> Value {
     let parameter = |name: &str| match version {
         Version::Two => json!({"name": name, "in": "query", "type": "string", "uniqueItems": true}),
-        Version::Three => json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}}),
+        Version::Three => {
+            json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}})
+        }
     };
     let names: &[&str] = match verb {
         "create" | "update" => &["dryRun", "fieldManager", "fieldValidation"],
         "patch" => &["dryRun", "fieldManager", "fieldValidation", "force"],
-        "delete" | "deletecollection" => &["dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"],
-        "list" => &["allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion", "resourceVersionMatch", "sendInitialEvents", "timeoutSeconds", "watch"],
+        "delete" | "deletecollection" => {
+            &["dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"]
+        }
+        "list" => &[
+            "allowWatchBookmarks",
+            "continue",
+            "fieldSelector",
+            "labelSelector",
+            "limit",
+            "resourceVersion",
+            "resourceVersionMatch",
+            "sendInitialEvents",
+            "timeoutSeconds",
+            "watch",
+        ],
         _ => &[],
     };
     let parameters: Vec<Value> = names.iter().map(|name| parameter(name)).collect();
@@ -303,7 +372,12 @@ fn operation(kind: &Kind, verb: &str, action: &str, version: Version) -> Value {
         "x-kubernetes-action": action, "x-kubernetes-group-version-kind": gvk(kind),
     });
     if verb == "patch" && version == Version::Two {
-        operation["consumes"] = json!(["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"]);
+        operation["consumes"] = json!([
+            "application/json-patch+json",
+            "application/merge-patch+json",
+            "application/strategic-merge-patch+json",
+            "application/apply-patch+yaml"
+        ]);
     }
     operation
 }
@@ -312,7 +386,10 @@ fn operation(kind: &Kind, verb: &str, action: &str, version: Version) -> Value {
 fn operation_id(kind: &Kind, verb: &str) -> String {
     let capital = |text: &str| {
         let mut letters = text.chars();
-        letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>()).unwrap_or_default()
+        letters
+            .next()
+            .map(|first| first.to_uppercase().chain(letters).collect::<String>())
+            .unwrap_or_default()
     };
     let verb = match verb {
         "get" => "read",
@@ -320,7 +397,11 @@ fn operation_id(kind: &Kind, verb: &str) -> String {
         "deletecollection" => "deleteCollection",
         other => other,
     };
-    let group = if kind.group.is_empty() { "Core".to_owned() } else { kind.group.trim_end_matches(".k8s.io").split('.').map(capital).collect() };
+    let group = if kind.group.is_empty() {
+        "Core".to_owned()
+    } else {
+        kind.group.trim_end_matches(".k8s.io").split('.').map(capital).collect()
+    };
     let scope = if kind.namespaced { "Namespaced" } else { "" };
     format!("{verb}{group}{}{scope}{}", capital(&kind.version), kind.kind)
 }

@@ -31,7 +31,11 @@ impl Message {
     fn fields(self) -> impl Iterator<Item = Field> {
         self.0.lines().filter_map(|line| {
             let mut words = line.split_ascii_whitespace();
-            Some(Field { number: words.next()?.parse().ok()?, name: words.next()?, code: words.next()? })
+            Some(Field {
+                number: words.next()?.parse().ok()?,
+                name: words.next()?,
+                code: words.next()?,
+            })
         })
     }
 }
@@ -39,7 +43,11 @@ impl Message {
 /// The table is searched, not kept in another form: few clients speak protobuf, and those rarely.
 fn message(name: &str) -> Option<Message> {
     let line = format!("\n{name}\n");
-    let begin = if TABLE.starts_with(&line[1..]) { line.len() - 1 } else { TABLE.find(&line)? + line.len() };
+    let begin = if TABLE.starts_with(&line[1..]) {
+        line.len() - 1
+    } else {
+        TABLE.find(&line)? + line.len()
+    };
     let rest = &TABLE[begin..];
     let mut end = 0;
     while rest[end..].starts_with(' ') {
@@ -52,7 +60,8 @@ fn message(name: &str) -> Option<Message> {
 fn message_of(api_version: &str, kind: &str) -> Option<Message> {
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("core", api_version));
     let package = group.split('.').next().unwrap_or_default();
-    message(&format!("io.k8s.api.{package}.{version}.{kind}")).or_else(|| message(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}")))
+    message(&format!("io.k8s.api.{package}.{version}.{kind}"))
+        .or_else(|| message(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}")))
 }
 
 /// Whether a kind has a protobuf form.
@@ -77,18 +86,25 @@ mod tests {
 
     #[test]
     fn objects_survive_the_round() {
-        round(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "labels": {"x": "y"}, "creationTimestamp": "2024-01-02T03:04:05Z"}, "data": {"k": "v"}, "binaryData": {"b": "AAE="}}));
-        round(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {
+        round(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "labels": {"x": "y"}, "creationTimestamp": "2024-01-02T03:04:05Z"}, "data": {"k": "v"}, "binaryData": {"b": "AAE="}}),
+        );
+        round(
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {
             "replicas": 0, "strategy": {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 1}},
             "template": {"spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "1"}}, "livenessProbe": {"httpGet": {"port": 80, "path": "/"}}}],
-                "volumes": [{"name": "v", "configMap": {"name": "m"}}]}}}}));
+                "volumes": [{"name": "v", "configMap": {"name": "m"}}]}}}}),
+        );
     }
 
     #[test]
     fn a_client_s_bytes_are_read() {
         let bytes = b"k8s\0\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12\x1a\x0a\x10\x0a\x01a\x1a\x0bkc-c0000000\x12\x06\x0a\x01k\x12\x01v\x1a\0\"\0";
         let value = decode(bytes).unwrap();
-        assert_eq!(value, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "kc-c0000000"}, "data": {"k": "v"}}));
+        assert_eq!(
+            value,
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "kc-c0000000"}, "data": {"k": "v"}})
+        );
     }
 
     #[test]

@@ -282,15 +282,28 @@ pub fn impersonated(
             return Ok(user.clone());
         }
 
-        let list = |values: &[String]| format!("[]string{{{}}}", values.iter().map(|value| format!("{value:?}")).collect::<Vec<_>>().join(", "));
-        let (uid, groups) = (uid.unwrap_or_default(), if groups.is_empty() { "[]string(nil)".to_owned() } else { list(&groups) });
+        let list = |values: &[String]| {
+            format!(
+                "[]string{{{}}}",
+                values.iter().map(|value| format!("{value:?}")).collect::<Vec<_>>().join(", ")
+            )
+        };
+        let (uid, groups) = (
+            uid.unwrap_or_default(),
+            if groups.is_empty() { "[]string(nil)".to_owned() } else { list(&groups) },
+        );
         let extra = if extra.is_empty() {
             "map[string][]string(nil)".to_owned()
         } else {
-            let parts: Vec<String> = extra.iter().map(|(key, value)| format!("{key:?}:{}", list(std::slice::from_ref(value)))).collect();
+            let parts: Vec<String> = extra
+                .iter()
+                .map(|(key, value)| format!("{key:?}:{}", list(std::slice::from_ref(value))))
+                .collect();
             format!("map[string][]string{{{}}}", parts.join(", "))
         };
-        return Err(Status::bad_request(format!("requested &user.DefaultInfo{{Name:\"\", UID:{uid:?}, Groups:{groups}, Extra:{extra}}} without impersonating a user name")));
+        return Err(Status::bad_request(format!(
+            "requested &user.DefaultInfo{{Name:\"\", UID:{uid:?}, Groups:{groups}, Extra:{extra}}} without impersonating a user name"
+        )));
     };
     let name_is_account = name.starts_with("system:serviceaccount:");
     let ask = |resource: &str, name: &str, namespace: &str, group: &str, subresource: &str| {
@@ -375,12 +388,18 @@ pub fn check_escalation(
         let plural = if role["kind"] == "ClusterRole" { "clusterroles" } else { "roles" };
         ("bind", (plural.to_owned(), role_name.to_owned()), rules_of(server, &found.value()))
     } else {
-        ("escalate", (kind.plural.to_string(), name.to_owned()), value["rules"].as_array().cloned().unwrap_or_default())
+        (
+            "escalate",
+            (kind.plural.to_string(), name.to_owned()),
+            value["rules"].as_array().cloned().unwrap_or_default(),
+        )
     };
     let may = Attributes {
         verb: verb.into(),
         group: kind.group.to_string(),
-        resource: target.0, namespace: namespace.into(), name: target.1,
+        resource: target.0,
+        namespace: namespace.into(),
+        name: target.1,
         ..Attributes::default()
     };
     if allowed(server, user, &may).is_some() {

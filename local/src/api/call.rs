@@ -112,7 +112,9 @@ impl<'a> Call<'a> {
             .and_then(|accept| accept.to_str().ok())
             .unwrap_or_default();
         let watching = path.watch || query.flag("watch").unwrap_or(false) && path.name.is_empty();
-        let binary = !watching && protobuf::knows(&kind.api_version(), &kind.kind) && protobuf::knows(&kind.api_version(), &kind.list_kind);
+        let binary = !watching
+            && protobuf::knows(&kind.api_version(), &kind.kind)
+            && protobuf::knows(&kind.api_version(), &kind.list_kind);
         let form = negotiate::choose(accept, binary && !kind.is_custom(), |view| match view {
             View::Table { .. } | View::Metadata { .. } | View::MetadataList { .. } => {
                 path.subresource.is_empty()
@@ -364,7 +366,10 @@ impl<'a> Call<'a> {
 
 /// Duplicates come as paths, unknown fields and YAML's complaints as they are told.
 pub fn problem_text(problem: &str) -> String {
-    if problem.starts_with("unknown field") || problem.starts_with("json patch unknown field") || problem.starts_with("line ") {
+    if problem.starts_with("unknown field")
+        || problem.starts_with("json patch unknown field")
+        || problem.starts_with("line ")
+    {
         problem.to_owned()
     } else {
         format!("duplicate field {problem:?}")

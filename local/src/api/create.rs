@@ -8,7 +8,10 @@ use super::answer::Body;
 use super::call::Call;
 use super::query::{self, WriteOptions};
 use super::status::{Cause, Refusal, Status};
-use super::{admit, allocate, authorize, definitions, key_of, limits, namespaces, pods, quota, resource_of, seconds, view};
+use super::{
+    admit, allocate, authorize, definitions, key_of, limits, namespaces, pods, quota, resource_of,
+    seconds, view,
+};
 use crate::apply::managed;
 use crate::kinds::Kind;
 use crate::kinds::meta;

@@ -24,7 +24,11 @@ const ATTEMPTS: usize = 10;
 pub fn delete(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     let mut options = options(call)?;
     let kind = call.kind.clone();
-    if &*kind.group == "batch" && &*kind.plural == "jobs" && options.propagation.is_none() && options.orphan.is_none() {
+    if &*kind.group == "batch"
+        && &*kind.plural == "jobs"
+        && options.propagation.is_none()
+        && options.orphan.is_none()
+    {
         // The first version of this kind orphaned its pods, and it stays so.
         options.propagation = Some(Propagation::Orphan);
         call.warnings.push("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning".to_owned());

@@ -21,7 +21,12 @@ pub fn before_create(server: &Server, kind: &Kind, pod: &mut Value) -> Result<()
     let mut set = Vec::new();
     for range in page.objects {
         let range = range.value();
-        for limit in range["spec"]["limits"].as_array().into_iter().flatten().filter(|limit| limit["type"] == "Container") {
+        for limit in range["spec"]["limits"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|limit| limit["type"] == "Container")
+        {
             for list in ["initContainers", "containers"] {
                 for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
                     fill(container, limit, &mut set);
@@ -34,14 +39,17 @@ pub fn before_create(server: &Server, kind: &Kind, pod: &mut Value) -> Result<()
         if !pod["metadata"]["annotations"].is_object() {
             pod["metadata"]["annotations"] = json!({});
         }
-        pod["metadata"]["annotations"]["kubernetes.io/limit-ranger"] = format!("LimitRanger plugin set: {}", set.join("; ")).into();
+        pod["metadata"]["annotations"]["kubernetes.io/limit-ranger"] =
+            format!("LimitRanger plugin set: {}", set.join("; ")).into();
     }
     Ok(())
 }
 
 fn fill(container: &mut Value, limit: &Value, set: &mut Vec<String>) {
     let name = container["name"].as_str().unwrap_or_default().to_owned();
-    for (field, defaults, word) in [("requests", "defaultRequest", "request"), ("limits", "default", "limit")] {
+    for (field, defaults, word) in
+        [("requests", "defaultRequest", "request"), ("limits", "default", "limit")]
+    {
         let mut added = Vec::new();
         for (resource, amount) in limit[defaults].as_object().into_iter().flatten() {
             if container["resources"][field].get(resource).is_none() {
@@ -63,18 +71,41 @@ fn fill(container: &mut Value, limit: &Value, set: &mut Vec<String>) {
 }
 
 fn check(pod: &Value, range: &Value) -> Result<(), Refusal> {
-    let refuse = |why: String| Err(Status::forbidden("", "pods", pod["metadata"]["name"].as_str().unwrap_or_default(), &why));
-    let containers = || ["initContainers", "containers"].into_iter().flat_map(|list| pod["spec"][list].as_array().into_iter().flatten());
+    let refuse = |why: String| {
+        Err(Status::forbidden(
+            "",
+            "pods",
+            pod["metadata"]["name"].as_str().unwrap_or_default(),
+            &why,
+        ))
+    };
+    let containers = || {
+        ["initContainers", "containers"]
+            .into_iter()
+            .flat_map(|list| pod["spec"][list].as_array().into_iter().flatten())
+    };
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    for limit in range["spec"]["limits"].as_array().into_iter().flatten().filter(|limit| limit["type"] == "Container") {
+    for limit in range["spec"]["limits"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|limit| limit["type"] == "Container")
+    {
         for container in containers() {
-            let (requests, limits) = (&container["resources"]["requests"], &container["resources"]["limits"]);
+            let (requests, limits) =
+                (&container["resources"]["requests"], &container["resources"]["limits"]);
             for (resource, least) in limit["min"].as_object().into_iter().flatten() {
                 let least = text(least);
                 match requests.get(resource).map(text) {
-                    None => return refuse(format!("minimum {resource} usage per Container is {least}.  No request is specified")),
+                    None => {
+                        return refuse(format!(
+                            "minimum {resource} usage per Container is {least}.  No request is specified"
+                        ));
+                    }
                     Some(asked) if quantity::compare(&asked, &least) == Ordering::Less => {
-                        return refuse(format!("minimum {resource} usage per Container is {least}, but request is {asked}"));
+                        return refuse(format!(
+                            "minimum {resource} usage per Container is {least}, but request is {asked}"
+                        ));
                     }
                     Some(_) => {}
                 }
@@ -82,9 +113,15 @@ fn check(pod: &Value, range: &Value) -> Result<(), Refusal> {
             for (resource, most) in limit["max"].as_object().into_iter().flatten() {
                 let most = text(most);
                 match limits.get(resource).map(text) {
-                    None => return refuse(format!("maximum {resource} usage per Container is {most}.  No limit is specified")),
+                    None => {
+                        return refuse(format!(
+                            "maximum {resource} usage per Container is {most}.  No limit is specified"
+                        ));
+                    }
                     Some(asked) if quantity::compare(&asked, &most) == Ordering::Greater => {
-                        return refuse(format!("maximum {resource} usage per Container is {most}, but limit is {asked}"));
+                        return refuse(format!(
+                            "maximum {resource} usage per Container is {most}, but limit is {asked}"
+                        ));
                     }
                     Some(_) => {}
                 }

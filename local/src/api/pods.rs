@@ -25,7 +25,10 @@ fn is_pod(kind: &Kind) -> bool {
 
 /// What the server sets in a new pod besides its defaults.
 pub fn before_create(server: &Server, kind: &Kind, value: &mut Value) -> Result<(), Refusal> {
-    let Some(class) = value["spec"]["priorityClassName"].as_str().filter(|class| is_pod(kind) && !class.is_empty()) else {
+    let Some(class) = value["spec"]["priorityClassName"]
+        .as_str()
+        .filter(|class| is_pod(kind) && !class.is_empty())
+    else {
         return Ok(());
     };
     let builtin = match class {
@@ -39,7 +42,12 @@ pub fn before_create(server: &Server, kind: &Kind, value: &mut Value) -> Result<
     }
     let Some(found) = server.store.get("scheduling.k8s.io/priorityclasses", class) else {
         let why = format!("no PriorityClass with name {class} was found");
-        return Err(Status::forbidden("", "pods", value["metadata"]["name"].as_str().unwrap_or_default(), &why));
+        return Err(Status::forbidden(
+            "",
+            "pods",
+            value["metadata"]["name"].as_str().unwrap_or_default(),
+            &why,
+        ));
     };
     let found = found.value();
     value["spec"]["priority"] = found["value"].clone();
@@ -306,7 +314,9 @@ fn log_options(call: &Call<'_>) -> Result<logs::Options, Refusal> {
     let since_seconds = positive("sinceSeconds", &mut causes, 1)?;
     let since_time = query.get("sinceTime").and_then(|time| time.parse().ok());
     if since_seconds.is_some() && since_time.is_some() {
-        causes.push(Cause::forbidden("[]", "at most one of `sinceTime` or `sinceSeconds` may be specified",
+        causes.push(Cause::forbidden(
+            "[]",
+            "at most one of `sinceTime` or `sinceSeconds` may be specified",
         ));
     }
     if !causes.is_empty() {

@@ -14,13 +14,22 @@ const ATTEMPTS: usize = 10;
 
 /// What a new object uses: names of quota resources with thousandths.
 fn usage(kind: &Kind, object: &Value) -> Vec<(String, i64)> {
-    let counted = if kind.group.is_empty() { format!("count/{}", kind.plural) } else { format!("count/{}.{}", kind.plural, kind.group) };
+    let counted = if kind.group.is_empty() {
+        format!("count/{}", kind.plural)
+    } else {
+        format!("count/{}.{}", kind.plural, kind.group)
+    };
     let mut used = vec![(counted, 1000)];
     if !kind.group.is_empty() {
         return used;
     }
     match &*kind.plural {
-        plural @ ("configmaps" | "secrets" | "services" | "persistentvolumeclaims" | "replicationcontrollers" | "resourcequotas") => {
+        plural @ ("configmaps"
+        | "secrets"
+        | "services"
+        | "persistentvolumeclaims"
+        | "replicationcontrollers"
+        | "resourcequotas") => {
             used.push((plural.to_owned(), 1000));
             match object["spec"]["type"].as_str().filter(|_| plural == "services") {
                 Some("NodePort") => used.push(("services.nodeports".into(), 1000)),
@@ -32,9 +41,14 @@ fn usage(kind: &Kind, object: &Value) -> Vec<(String, i64)> {
             used.push(("pods".into(), 1000));
             for container in object["spec"]["containers"].as_array().into_iter().flatten() {
                 for (field, prefix) in [("requests", "requests."), ("limits", "limits.")] {
-                    for (resource, amount) in container["resources"][field].as_object().into_iter().flatten() {
-                        let text = amount.as_str().map_or_else(|| amount.to_string(), str::to_owned);
-                        let amount = quantity::parse(&text).map(quantity::Amount::thousandths).unwrap_or_default();
+                    for (resource, amount) in
+                        container["resources"][field].as_object().into_iter().flatten()
+                    {
+                        let text =
+                            amount.as_str().map_or_else(|| amount.to_string(), str::to_owned);
+                        let amount = quantity::parse(&text)
+                            .map(quantity::Amount::thousandths)
+                            .unwrap_or_default();
                         used.push((format!("{prefix}{resource}"), amount));
                         if field == "requests" {
                             used.push((resource.clone(), amount));
@@ -65,7 +79,12 @@ fn shown(thousandths: i64) -> String {
 }
 
 /// Refuses a new object that is too much, or counts it.
-pub fn before_create(server: &Server, kind: &Kind, object: &Value, dry_run: bool) -> Result<(), Refusal> {
+pub fn before_create(
+    server: &Server,
+    kind: &Kind,
+    object: &Value,
+    dry_run: bool,
+) -> Result<(), Refusal> {
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
     if namespace.is_empty() || server.store.count("/resourcequotas") == 0 {
         return Ok(());
@@ -79,7 +98,15 @@ pub fn before_create(server: &Server, kind: &Kind, object: &Value, dry_run: bool
     Ok(())
 }
 
-fn count(server: &Server, kind: &Kind, object: &Value, name: &str, key: &str, used: &[(String, i64)], dry_run: bool) -> Result<(), Refusal> {
+fn count(
+    server: &Server,
+    kind: &Kind,
+    object: &Value,
+    name: &str,
+    key: &str,
+    used: &[(String, i64)],
+    dry_run: bool,
+) -> Result<(), Refusal> {
     let refuse = |why: String| Err(Status::forbidden(&kind.group, &kind.plural, name, &why));
     for _ in 0..ATTEMPTS {
         let Some(quota) = server.store.get("/resourcequotas", key) else { return Ok(()) };
@@ -104,11 +131,23 @@ fn count(server: &Server, kind: &Kind, object: &Value, name: &str, key: &str, us
         }
         if !over.is_empty() {
             over.sort();
-            let list = |pick: &dyn Fn(&(String, i64, i64, i64)) -> i64| over.iter().map(|one| format!("{}={}", one.0, shown(pick(one)))).collect::<Vec<_>>().join(",");
-            let (requested, used, limited) = (list(&|one| one.1), list(&|one| one.2), list(&|one| one.3));
-            return refuse(format!("exceeded quota: {}, requested: {requested}, used: {used}, limited: {limited}", quota.name()));
+            let list = |pick: &dyn Fn(&(String, i64, i64, i64)) -> i64| {
+                over.iter()
+                    .map(|one| format!("{}={}", one.0, shown(pick(one))))
+                    .collect::<Vec<_>>()
+                    .join(",")
+            };
+            let (requested, used, limited) =
+                (list(&|one| one.1), list(&|one| one.2), list(&|one| one.3));
+            return refuse(format!(
+                "exceeded quota: {}, requested: {requested}, used: {used}, limited: {limited}",
+                quota.name()
+            ));
         }
-        if !changed || dry_run || server.store.update("/resourcequotas", key, &mut value, quota.revision).is_ok() {
+        if !changed
+            || dry_run
+            || server.store.update("/resourcequotas", key, &mut value, quota.revision).is_ok()
+        {
             return Ok(());
         }
     }
@@ -139,6 +178,9 @@ fn unsaid(kind: &Kind, pod: &Value, hard: &Value) -> Option<String> {
         }
     }
     missing.sort();
-    let parts: Vec<String> = missing.into_iter().map(|(name, containers)| format!("{name} for: {}", containers.join(","))).collect();
+    let parts: Vec<String> = missing
+        .into_iter()
+        .map(|(name, containers)| format!("{name} for: {}", containers.join(",")))
+        .collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }

@@ -129,7 +129,10 @@ pub fn replace(
     let subresource = call.subresource().to_owned();
     if !given_uid.is_empty() && given_uid != uid && call.method == http::Method::PUT {
         let place = super::key_of(&call.path.namespace, &call.path.name);
-        let why = format!("StorageError: invalid object, Code: 4, Key: /registry/{}/{place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given_uid}, UID in object meta: {uid}", kind.plural);
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{}/{place}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given_uid}, UID in object meta: {uid}",
+            kind.plural
+        );
         return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, &why));
     }
     call.warnings.extend(crate::kinds::meta::drop_repeated_owners(&mut new));
@@ -356,7 +359,8 @@ fn patch_body(call: &Call<'_>, sort: Patch) -> Result<(Value, Vec<String>), Refu
         for (at, operation) in document.value.as_array().into_iter().flatten().enumerate() {
             let fields = operation.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
             let unknown = fields.filter(|name| !matches!(*name, "op" | "path" | "from" | "value"));
-            problems.extend(unknown.map(|name| format!("json patch unknown field \"[{at}].{name}\"")));
+            problems
+                .extend(unknown.map(|name| format!("json patch unknown field \"[{at}].{name}\"")));
         }
     }
     Ok((document.value, problems))
@@ -418,17 +422,32 @@ impl Patched<'_> {
         if kind.is_custom() {
             return value.to_string();
         }
-        crate::protobuf::order::go_json(value, (&kind.api_version(), &kind.kind), &|path| match self.sort {
-            Patch::Json => {
-                let operations = self.body.as_array().into_iter().flatten();
-                path.is_empty() || operations.filter_map(|operation| operation["path"].as_str()).any(|place| leads_to(place, path))
-            }
-            _ => path.iter().try_fold(self.body, |value, step| value.get(step)).is_some_and(Value::is_object),
-        })
+        crate::protobuf::order::go_json(
+            value,
+            (&kind.api_version(), &kind.kind),
+            &|path| match self.sort {
+                Patch::Json => {
+                    let operations = self.body.as_array().into_iter().flatten();
+                    path.is_empty()
+                        || operations
+                            .filter_map(|operation| operation["path"].as_str())
+                            .any(|place| leads_to(place, path))
+                }
+                _ => path
+                    .iter()
+                    .try_fold(self.body, |value, step| value.get(step))
+                    .is_some_and(Value::is_object),
+            },
+        )
     }
 
     fn refusal(&self, kind: &Kind, value: &Value, why: &str) -> Refusal {
-        Status::invalid("", "", "", vec![Cause::invalid("patch", &Value::String(self.shown(kind, value)), why)])
+        Status::invalid(
+            "",
+            "",
+            "",
+            vec![Cause::invalid("patch", &Value::String(self.shown(kind, value)), why)],
+        )
     }
 }
 
@@ -442,7 +461,10 @@ fn leads_to(pointer: &str, path: &[String]) -> bool {
 fn without_ordered(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
-            let kept = map.iter().filter(|(key, _)| !key.starts_with("$setElementOrder/") && !map.contains_key(&format!("$setElementOrder/{key}")));
+            let kept = map.iter().filter(|(key, _)| {
+                !key.starts_with("$setElementOrder/")
+                    && !map.contains_key(&format!("$setElementOrder/{key}"))
+            });
             Value::Object(kept.map(|(key, value)| (key.clone(), without_ordered(value))).collect())
         }
         other => other.clone(),
@@ -450,16 +472,29 @@ fn without_ordered(value: &Value) -> Value {
 }
 
 /// A patched object is decoded as if a client had sent it.
-fn decoded_patch(call: &mut Call<'_>, patched: &Patched<'_>, mut value: Value, options: &WriteOptions) -> Result<Value, Refusal> {
+fn decoded_patch(
+    call: &mut Call<'_>,
+    patched: &Patched<'_>,
+    mut value: Value,
+    options: &WriteOptions,
+) -> Result<Value, Refusal> {
     let kind = call.kind.clone();
     let name = call.path.name.clone();
-    let text = |value: &Value, field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
+    let text =
+        |value: &Value, field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
     let (api_version, kind_name) = (text(&value, "apiVersion"), text(&value, "kind"));
     let wanted = (kind.api_version(), kind.kind.to_string());
-    let found = (api_version.unwrap_or_else(|| wanted.0.clone()), kind_name.unwrap_or_else(|| wanted.1.clone()));
+    let found = (
+        api_version.unwrap_or_else(|| wanted.0.clone()),
+        kind_name.unwrap_or_else(|| wanted.1.clone()),
+    );
     if found != wanted {
         if kind.is_custom() {
-            let (field, found, wanted) = if found.0 == wanted.0 { ("kind", found.1, wanted.1) } else { ("apiVersion", found.0, wanted.0) };
+            let (field, found, wanted) = if found.0 == wanted.0 {
+                ("kind", found.1, wanted.1)
+            } else {
+                ("apiVersion", found.0, wanted.0)
+            };
             let cause = Cause::invalid(field, &json!(found), &format!("must be {wanted}"));
             return Err(Status::invalid(&kind.group, &kind.kind, &name, vec![cause]));
         }
@@ -483,17 +518,26 @@ fn decoded_patch(call: &mut Call<'_>, patched: &Patched<'_>, mut value: Value, o
     let shown = value.clone();
     let decoded = kind.decode(value).map_err(|error| {
         if kind.is_custom() {
-            return Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {error}", kind.kind, kind.version, kind.kind));
+            return Status::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: {error}",
+                kind.kind, kind.version, kind.kind
+            ));
         }
         let why = if patched.sort == Patch::Strategic { restored(&error) } else { error };
         patched.refusal(&kind, &shown, &why)
     })?;
-    let mut unknown: Vec<String> = decoded.unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect();
+    let mut unknown: Vec<String> =
+        decoded.unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect();
     unknown.sort();
     let problems: Vec<String> = patched.problems.iter().cloned().chain(unknown).collect();
     if options.validation == query::FieldValidation::Strict && !problems.is_empty() {
-        let texts: Vec<String> = problems.iter().map(|problem| super::call::problem_text(problem)).collect();
-        return Err(patched.refusal(&kind, &shown, &format!("strict decoding error: {}", texts.join(", "))));
+        let texts: Vec<String> =
+            problems.iter().map(|problem| super::call::problem_text(problem)).collect();
+        return Err(patched.refusal(
+            &kind,
+            &shown,
+            &format!("strict decoding error: {}", texts.join(", ")),
+        ));
     }
     call.strict(&kind, problems, options.validation)?;
     Ok(decoded.value)
@@ -543,7 +587,10 @@ fn apply(call: &mut Call<'_>, options: &WriteOptions) -> Result<Response<Body>, 
         };
         let old = view::value_of(&kind, &old_object);
         check_applied_revision(call, &config, &old)?;
-        let merged = managed::apply(&kind, &old, &config,
+        let merged = managed::apply(
+            &kind,
+            &old,
+            &config,
             &managed::Applier {
                 manager: &manager,
                 subresource: &subresource,

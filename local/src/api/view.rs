@@ -130,7 +130,8 @@ pub fn list(call: &Call<'_>, objects: Vec<Arc<Object>>, list_metadata: Value) ->
             answer::refusal(call.style(), &Status::other(406, "NotAcceptable", text, None))
         }
         View::MetadataList { beta } => {
-            let items: Vec<Value> = objects.iter().map(|object| metadata(object.value(), beta)).collect();
+            let items: Vec<Value> =
+                objects.iter().map(|object| metadata(object.value(), beta)).collect();
             // Upstream's empty list of these is null.
             let items = if items.is_empty() { Value::Null } else { Value::Array(items) };
             let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": meta_version(beta), "metadata": list_metadata, "items": items});

@@ -40,7 +40,11 @@ fn walk(
         (Shape::Map, Value::Object(map)) => {
             for (name, value) in map {
                 path.push(item::field(name));
-                let undeclared = |node: &Node<'_>| !node.properties.is_empty() && !node.preserve_unknown && node.field(name).is_none();
+                let undeclared = |node: &Node<'_>| {
+                    !node.properties.is_empty()
+                        && !node.preserve_unknown
+                        && node.field(name).is_none()
+                };
                 if node.as_ref().is_some_and(undeclared) {
                     return Err(format!("{}: field not declared in schema", place(path)));
                 }

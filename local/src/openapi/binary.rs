@@ -126,7 +126,9 @@ fn schema(value: &Value, out: &mut Vec<u8>) {
 
 /// Extensions are named, and their values stand as YAML, which JSON is.
 fn extensions(number: u64, value: &Value, out: &mut Vec<u8>) {
-    for (name, extension) in value.as_object().into_iter().flatten().filter(|(name, _)| name.starts_with("x-")) {
+    for (name, extension) in
+        value.as_object().into_iter().flatten().filter(|(name, _)| name.starts_with("x-"))
+    {
         below(number, out, |out| {
             part(1, name.as_bytes(), out);
             below(2, out, |out| part(2, extension.to_string().as_bytes(), out));

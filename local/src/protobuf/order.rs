@@ -7,7 +7,11 @@ use serde_json::{Map, Value};
 use super::{Message, message, message_of};
 
 /// The text of an object of a kind. Places that `touched` names have been through a map, and their fields are sorted.
-pub fn go_json(value: &Value, (api_version, kind): (&str, &str), touched: &dyn Fn(&[String]) -> bool) -> String {
+pub fn go_json(
+    value: &Value,
+    (api_version, kind): (&str, &str),
+    touched: &dyn Fn(&[String]) -> bool,
+) -> String {
     let known = message_of(api_version, kind);
     let mut out = String::new();
     let mut writer = Writer { path: Vec::new(), touched, out: &mut out };

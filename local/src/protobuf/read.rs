@@ -17,13 +17,16 @@ pub fn decode(bytes: &[u8]) -> Result<Value, String> {
     let Some(bytes) = bytes.strip_prefix(&MAGIC) else {
         return Err("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]".to_owned());
     };
-    let (mut api_version, mut kind, mut raw): (String, String, &[u8]) = (String::new(), String::new(), &[]);
+    let (mut api_version, mut kind, mut raw): (String, String, &[u8]) =
+        (String::new(), String::new(), &[]);
     for field in fields(bytes)? {
         match field {
             (1, Wire::Bytes(bytes)) => {
                 for field in fields(bytes)? {
                     match field {
-                        (1, Wire::Bytes(text)) => api_version = String::from_utf8_lossy(text).into_owned(),
+                        (1, Wire::Bytes(text)) => {
+                            api_version = String::from_utf8_lossy(text).into_owned()
+                        }
                         (2, Wire::Bytes(text)) => kind = String::from_utf8_lossy(text).into_owned(),
                         _ => {}
                     }
@@ -76,7 +79,9 @@ fn fields(bytes: &[u8]) -> Result<Vec<(u32, Wire<'_>)>, String> {
         };
         let wire = match key & 7 {
             0 => Wire::Number(varint(bytes, &mut at)?),
-            1 => Wire::Fixed(u64::from_le_bytes(take(8)?.try_into().map_err(|_| "unexpected EOF")?)),
+            1 => {
+                Wire::Fixed(u64::from_le_bytes(take(8)?.try_into().map_err(|_| "unexpected EOF")?))
+            }
             2 => {
                 let length = varint(bytes, &mut at)?;
                 let length = usize::try_from(length).map_err(|_| "unexpected EOF")?;
@@ -84,7 +89,9 @@ fn fields(bytes: &[u8]) -> Result<Vec<(u32, Wire<'_>)>, String> {
                 at += length;
                 Wire::Bytes(part)
             }
-            5 => Wire::Number(u64::from(u32::from_le_bytes(take(4)?.try_into().map_err(|_| "unexpected EOF")?))),
+            5 => Wire::Number(u64::from(u32::from_le_bytes(
+                take(4)?.try_into().map_err(|_| "unexpected EOF")?,
+            ))),
             other => return Err(format!("proto: illegal wireType {other}")),
         };
         found.push((number, wire));
@@ -92,7 +99,12 @@ fn fields(bytes: &[u8]) -> Result<Vec<(u32, Wire<'_>)>, String> {
     Ok(found)
 }
 
-fn object(bytes: &[u8], known: Message, map: &mut Map<String, Value>, depth: usize) -> Result<(), String> {
+fn object(
+    bytes: &[u8],
+    known: Message,
+    map: &mut Map<String, Value>,
+    depth: usize,
+) -> Result<(), String> {
     if depth > DEEPEST {
         return Err("exceeded max depth".to_owned());
     }
@@ -155,7 +167,9 @@ fn value(wire: Wire<'_>, code: &str, depth: usize) -> Result<Option<Value>, Stri
         }),
         ("=s", Wire::Bytes(bytes)) => {
             let items = fields(bytes)?.into_iter().filter_map(|field| match field {
-                (1, Wire::Bytes(text)) => Some(Value::from(String::from_utf8_lossy(text).into_owned())),
+                (1, Wire::Bytes(text)) => {
+                    Some(Value::from(String::from_utf8_lossy(text).into_owned()))
+                }
                 _ => None,
             });
             Some(items.collect())

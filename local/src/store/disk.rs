@@ -162,7 +162,8 @@ impl Log {
         }
         let desk = Arc::new(Desk::default());
         let (home, inbox) = (directory.to_owned(), desk.clone());
-        let thread = std::thread::Builder::new().name("store".into()).spawn(move || work(&home, &inbox));
+        let thread =
+            std::thread::Builder::new().name("store".into()).spawn(move || work(&home, &inbox));
         let thread = thread.map_err(io("start the writer of", &path))?;
         let log = Log {
             directory: directory.to_owned(),
@@ -222,7 +223,8 @@ impl Log {
         }
         self.snapshot.store(u64::MAX, Ordering::Release);
         self.compacting = true;
-        self.desk.orders.lock().snapshot = Some(Snapshot { revision, objects, done: self.snapshot.clone() });
+        self.desk.orders.lock().snapshot =
+            Some(Snapshot { revision, objects, done: self.snapshot.clone() });
         self.desk.bell.notify_one();
         self.path = path;
         self.file = Arc::new(file);
