@@ -6,7 +6,7 @@ use std::{collections::HashMap, fs, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1 as k8s;
 use kube::{
-    Api,
+    Api, Resource,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
 use proxy::hop::Boxed;
@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::node::{
-    Shared,
+    Shared, Source,
     machine::{Action, Container, Event, Machine, Phase, State},
     reach::Reach,
     run::{PodContext, Run},
@@ -32,6 +32,8 @@ use crate::node::{
 const EVENTS: usize = 64;
 /// Wait before a write that the API refused or lost is tried again.
 const WRITE_AGAIN: Duration = Duration::from_millis(500);
+/// Wait before a pod's network and folder are tried again: the disk may be full, or every address in use.
+const SANDBOX_AGAIN: Duration = Duration::from_secs(5);
 /// Between looks for an image that is not known, at one file's date: someone may be waiting who has just
 /// added it.
 const LOOK_FOR_IMAGE: Duration = Duration::from_secs(1);
@@ -69,18 +71,41 @@ pub async fn run(
         finish(&node, &pod).await;
         return;
     }
-    let reach = match node.new_reach().await {
-        Ok(reach) => Arc::new(reach),
-        Err(error) => {
-            tracing::error!(%error, pod = pod.metadata.name, "give a pod its network");
-            return;
+    let folder = node.pods_folder.join(&uid);
+    let reach = loop {
+        let made = match fs::create_dir_all(&folder) {
+            Ok(()) => node.new_reach().await,
+            Err(error) => Err(error),
+        };
+        match made {
+            Ok(reach) => break Arc::new(reach),
+            Err(error) => {
+                let message =
+                    format!("Failed to create pod sandbox: {}: {error}", folder.display());
+                tracing::error!(pod = pod.metadata.name, "{message}");
+                let event = runtime::plan::Event {
+                    warning: true,
+                    reason: "FailedCreatePodSandBox",
+                    message,
+                };
+                node.tell(pod.object_ref(&()), Source::Kubelet, event);
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SANDBOX_AGAIN) => {}
+            () = stop.cancelled() => return,
+            // Another word about the pod may be that it is gone, and then the sender is too.
+            changed = news.changed() => {
+                let ending = |pod: &k8s::Pod| pod.metadata.deletion_timestamp.is_some();
+                let now = news.borrow_and_update().clone();
+                match now {
+                    Some(now) if changed.is_ok() && !ending(&now) => {}
+                    Some(now) if changed.is_ok() => return finish(&node, &now).await,
+                    _ => return,
+                }
+            }
         }
     };
-    let folder = node.pods_folder.join(&uid);
-    if let Err(error) = fs::create_dir_all(&folder) {
-        tracing::error!(%error, folder = %folder.display(), "make a pod's folder");
-        return;
-    }
     let containers: Vec<Arc<k8s::Container>> = pod
         .spec
         .iter()
@@ -314,7 +339,9 @@ impl Worker {
         let grace = self.pod.metadata.deletion_grace_period_seconds.or(spec).unwrap_or(GRACE_S);
         let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
         if let Some(stop) = self.stops.get(&index) {
-            stop.send_replace(Some(Instant::now() + grace));
+            let at = Instant::now() + grace;
+            // One that is to end sooner already stays so.
+            stop.send_modify(|before| *before = Some(before.map_or(at, |before| before.min(at))));
         }
     }
 
