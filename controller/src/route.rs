@@ -323,12 +323,7 @@ fn place_endpoints(found: Option<Arc<Endpoints>>, place: &placeholder::Place, pl
 }
 
 /// Makes the Ingress as wanted; says whether it was and its status tells of it.
-fn is_observed(
-    route: &Route,
-    wanted: &Ingress,
-    found: Option<&Ingress>,
-    plan: &mut Plan,
-) -> bool {
+fn is_observed(route: &Route, wanted: &Ingress, found: Option<&Ingress>, plan: &mut Plan) -> bool {
     let Some(found) = found else {
         let its_name = name(&wanted.metadata);
         plan.writes.push(

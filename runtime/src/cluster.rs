@@ -114,7 +114,14 @@ impl Cluster {
     pub fn new(client: Client, clock: Clock, stop: CancellationToken) -> Cluster {
         let tasks = TaskTracker::new();
         Cluster {
-            shared: Arc::new(Shared { client, clock, caches: Mutex::default(), futile: Mutex::default(), tasks, stop }),
+            shared: Arc::new(Shared {
+                client,
+                clock,
+                caches: Mutex::default(),
+                futile: Mutex::default(),
+                tasks,
+                stop,
+            }),
         }
     }
 

@@ -160,8 +160,7 @@ impl Platform {
                 "involvedObject": it["involvedObject"],
             })
         };
-        let is_ours =
-            |it: &Value| RECORDERS.contains(&it["source"].as_str().unwrap_or_default());
+        let is_ours = |it: &Value| RECORDERS.contains(&it["source"].as_str().unwrap_or_default());
         items.iter().map(reduced).filter(is_ours).collect()
     }
 

@@ -91,7 +91,12 @@ pub async fn node(cluster: Cluster) {
             });
             // It may be bound already.
             let _ = api
-                .create_subresource::<Value, Value>("binding", &key.name, &Default::default(), &binding)
+                .create_subresource::<Value, Value>(
+                    "binding",
+                    &key.name,
+                    &Default::default(),
+                    &binding,
+                )
                 .await;
             let status = running(&pod, address);
             let patch = Patch::Merge(json!({ "status": status }));
@@ -216,5 +221,7 @@ pub async fn activators(cluster: &Cluster, namespace: &str) {
             ],
         }],
     }));
-    api.create(&Default::default(), &endpoints.expect("endpoints")).await.expect("create endpoints");
+    api.create(&Default::default(), &endpoints.expect("endpoints"))
+        .await
+        .expect("create endpoints");
 }

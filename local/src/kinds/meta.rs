@@ -153,7 +153,9 @@ pub fn finalizer_warnings(object: &Value) -> Vec<String> {
 }
 
 fn is_short(name: &str) -> bool {
-    !name.contains('/') && !name.contains('.') && !matches!(name, "orphan" | "foregroundDeletion" | "kubernetes")
+    !name.contains('/')
+        && !name.contains('.')
+        && !matches!(name, "orphan" | "foregroundDeletion" | "kubernetes")
 }
 
 /// Labels, annotations, owners and finalizers.

@@ -209,7 +209,8 @@ fn check(rule: &Rule, context: &Context<'_>, value: &Value, path: &str) -> Optio
 fn missing<'a>(text: &'a str, value: &Value) -> Option<&'a str> {
     text.match_indices("self.").find_map(|(at, _)| {
         let rest = &text[at + 5..];
-        let name = &rest[..rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len())];
+        let name = &rest
+            [..rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len())];
         (!name.is_empty() && value.get(name).is_none()).then_some(name)
     })
 }

@@ -213,7 +213,8 @@ pub fn zero(node: Node<'_>) -> Value {
 fn fill(made: &mut Map<String, Value>, node: Node<'_>) {
     for (name, field) in node.properties() {
         // A pointer is left out when it is absent, required or not.
-        let needed = node.required.iter().any(|required| **required == *name) && !field.edge.optional;
+        let needed =
+            node.required.iter().any(|required| **required == *name) && !field.edge.optional;
         if (field.edge.always || needed) && !made.contains_key(name) {
             made.insert(name.to_owned(), zero(field));
         }
