@@ -13,6 +13,8 @@ pub struct Seen<A> {
     pub address: A,
     /// The pod's UID: another pod may later get the same address.
     pub uid: String,
+    /// The pod's name; may be empty.
+    pub name: String,
     /// Whether Kubernetes calls the pod ready.
     pub ready: bool,
     /// Whether the pod is on its way out.
@@ -122,9 +124,19 @@ impl<A: Copy + PartialEq> Backends<A> {
             .any(|pod| pod.probe() == probe && pod.health == Health::Asked && !pod.seen.terminating)
     }
 
+    /// How many pods there are.
+    pub fn len(&self) -> usize {
+        self.pods.len()
+    }
+
     /// Whether there is no pod.
     pub fn is_empty(&self) -> bool {
         self.pods.is_empty()
+    }
+
+    /// The pods with their names.
+    pub fn names(&self) -> impl Iterator<Item = (PodId, &str)> {
+        self.pods.iter().map(|pod| (pod.id, pod.seen.name.as_str()))
     }
 
     fn find(&mut self, pod: PodId) -> Option<&mut Pod<A>> {
@@ -167,6 +179,7 @@ mod tests {
                 Seen {
                     address: number.parse().unwrap(),
                     uid: number.to_owned(),
+                    name: format!("pod-{number}"),
                     ready: state == "r",
                     terminating: state == "t",
                 }

@@ -69,6 +69,7 @@ fn pods(slice: &EndpointSlice) -> Vec<Seen<Address>> {
         Some(Seen {
             address: Address { at: SocketAddr::new(ip, port), protocol },
             uid: endpoint.target_ref.as_ref().and_then(|it| it.uid.clone()).unwrap_or_default(),
+            name: endpoint.target_ref.as_ref().and_then(|it| it.name.clone()).unwrap_or_default(),
             // Absent means ready: endpoints made by hand have no conditions.
             ready: conditions.ready.unwrap_or(true),
             terminating: conditions.terminating.unwrap_or(false),

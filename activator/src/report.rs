@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail, ensure};
-use api::load::Report;
+use api::load::{self, Report};
 use http::{Request, Uri, header};
 use proxy::{
     body::Body,
@@ -77,7 +77,7 @@ async fn deliver(
                 *known.insert(all.next().context("its name has no address")?)
             }
         };
-        let request = Request::post("/reports")
+        let request = Request::post(load::PATH)
             .header(header::HOST, host)
             .header(header::CONTENT_TYPE, "application/json")
             .body(Body::full(text.to_vec()))

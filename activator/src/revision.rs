@@ -5,6 +5,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use api::load::PodLoad;
 use parking_lot::Mutex;
 use proxy::hop::{Protocol, Upstream};
 use runtime::cluster::{Cluster, Key};
@@ -139,6 +140,19 @@ impl Revision {
         let taken = state.load.take(self.now());
         state.retired |= taken.idle;
         taken
+    }
+
+    /// The pods that have requests in flight. Empty for a single pod: nobody chooses among one.
+    pub fn busy_pods(&self) -> Vec<PodLoad> {
+        let state = self.state.lock();
+        if state.backends.len() < 2 {
+            return Vec::new();
+        }
+        let pods = state.backends.names().map(|(pod, name)| PodLoad {
+            pod: name.to_owned(),
+            in_flight: state.assign.in_flight(pod),
+        });
+        pods.filter(|it| it.in_flight > 0 && !it.pod.is_empty()).collect()
     }
 
     /// Requests that wait for a pod.

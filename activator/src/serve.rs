@@ -330,7 +330,8 @@ async fn report(shared: Arc<Shared>) {
             let mut revisions = Vec::with_capacity(busy.len());
             for revision in &busy {
                 let taken = revision.take_load();
-                revisions.push(load_of(&revision.key, taken.concurrency, taken.requests));
+                let load = load_of(&revision.key, taken.concurrency, taken.requests);
+                revisions.push(load::RevisionLoad { busy_pods: revision.busy_pods(), ..load });
                 if taken.idle {
                     // Out of the list first: whoever comes now makes a new one.
                     shared.busy.lock().retain(|it| !Arc::ptr_eq(it, revision));
@@ -529,7 +530,7 @@ mod tests {
                     let (state, byte) = word.split_at(1);
                     json!({"addresses": [format!("10.0.0.{byte}")],
                         "conditions": {"ready": state == "r", "terminating": state == "t"},
-                        "targetRef": {"kind": "Pod", "uid": byte}})
+                        "targetRef": {"kind": "Pod", "uid": byte, "name": format!("pod-{byte}")}})
                 })
                 .collect();
             let slice = json!({
@@ -668,6 +669,10 @@ mod tests {
         let requests: Vec<_> = (0..7).map(|_| platform.ask("hello-00001")).collect();
         platform.pass(1).await;
         assert_eq!(platform.activator.waiting(), 3);
+        platform.pass(1000).await;
+        let busy = platform.reports.lock()[1].revisions[0].busy_pods.clone();
+        let busy: Vec<_> = busy.iter().map(|it| (it.pod.as_str(), it.in_flight)).collect();
+        assert_eq!(busy, [("pod-1", 2), ("pod-2", 2)]);
         platform.endpoints("hello-00001", "n1 r2");
         platform.endpoints("hello-00001", "r1 r2");
         for _ in 0..7 {

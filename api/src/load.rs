@@ -33,4 +33,18 @@ pub struct RevisionLoad {
     pub requests: f64,
     /// The part of `requests` that another reporter counts too.
     pub proxied_requests: f64,
+    /// Pods that have requests of this reporter in flight, each once, by name; empty where the
+    /// revision has one pod only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub busy_pods: Vec<PodLoad>,
+}
+
+/// What one pod has in flight.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodLoad {
+    /// Name of the pod.
+    pub pod: String,
+    /// Requests in flight at the moment of the report; greater than 0.
+    pub in_flight: u32,
 }

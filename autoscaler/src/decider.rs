@@ -2,9 +2,13 @@
 //!
 //! Pure: the caller says when. Only revisions with pods or load have a decider.
 
-use std::{mem, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    time::Duration,
+};
 
-use api::load::RevisionLoad;
+use api::load::{PodLoad, RevisionLoad};
 use jiff::Timestamp;
 
 use crate::{
@@ -25,6 +29,10 @@ pub struct Decider {
     ready_pods: u32,
     /// From when on no report means no load.
     silent_from: Timestamp,
+    /// Requests in flight by pod, as each reporter said last.
+    busy: BTreeMap<String, Vec<PodLoad>>,
+    /// What it was last said to cost to delete a pod, where that is more than nothing.
+    costs: BTreeMap<String, u32>,
     /// Since when requests go through the activator.
     pub proxied_since: Option<Timestamp>,
     /// Whether a request was seen to reach the activator since the revision became inactive.
@@ -35,6 +43,10 @@ pub struct Decider {
 
 /// How late a report may be: silence counts only from before it. Reports come each second.
 const LATENESS: Duration = Duration::from_secs(2);
+/// Reporters of which it is remembered which pods are busy: a reporter that ends is not heard of.
+const REPORTERS: usize = 64;
+/// Costs that are written before one decision to shrink: each is a write that the decision waits for.
+const COSTS: usize = 100;
 
 impl Decider {
     /// A decider for a revision found with `ready_pods`, of whose load nothing is known.
@@ -47,6 +59,8 @@ impl Decider {
             ready_pods,
             // Reporters speak each second, so a panic window without a word is silence.
             silent_from: now + policy.panic_window,
+            busy: BTreeMap::new(),
+            costs: BTreeMap::new(),
             proxied_since: None,
             path_proven: false,
             proving: false,
@@ -71,7 +85,12 @@ impl Decider {
 
     /// Takes one reporter's load. True when it must be decided at once, because the revision has load
     /// and is not known to want a pod.
-    pub fn record(&mut self, load: &RevisionLoad, now: Timestamp) -> bool {
+    pub fn record(&mut self, reporter: &str, load: &RevisionLoad, now: Timestamp) -> bool {
+        if load.busy_pods.is_empty() {
+            self.busy.remove(reporter);
+        } else if self.busy.contains_key(reporter) || self.busy.len() < REPORTERS {
+            self.busy.insert(reporter.to_owned(), load.busy_pods.clone());
+        }
         // What went through the activator was counted there.
         let value = match self.policy.metric {
             Metric::Concurrency => load.concurrency - load.proxied_concurrency,
@@ -117,6 +136,36 @@ impl Decider {
         )
     }
 
+    /// Requests in flight by pod, over all reporters; those that have none are left out.
+    pub fn busy_pods(&self) -> BTreeMap<String, u32> {
+        let mut pods = BTreeMap::new();
+        for load in self.busy.values().flatten() {
+            *pods.entry(load.pod.clone()).or_default() += load.in_flight;
+        }
+        pods
+    }
+
+    /// The pods of `present` whose cost of deletion is not what was written last, with that cost: the
+    /// requests that they have in flight.
+    pub fn changed_costs(&self, present: &BTreeSet<String>) -> Vec<(String, u32)> {
+        let busy = self.busy_pods();
+        let idle = self.costs.keys().filter(|pod| !busy.contains_key(*pod));
+        let idle: Vec<(String, u32)> = idle.map(|pod| (pod.clone(), 0)).collect();
+        let changed = busy.into_iter().filter(|(pod, cost)| self.costs.get(pod) != Some(cost));
+        changed.chain(idle).filter(|(pod, _)| present.contains(pod)).take(COSTS).collect()
+    }
+
+    /// Remembers which costs were written.
+    pub fn wrote_costs(&mut self, costs: &[(String, u32)], present: &BTreeSet<String>) {
+        self.costs.retain(|pod, _| present.contains(pod));
+        for (pod, cost) in costs {
+            match cost {
+                0 => drop(self.costs.remove(pod)),
+                cost => drop(self.costs.insert(pod.clone(), *cost)),
+            }
+        }
+    }
+
     /// Whether the load asks for no pod.
     pub fn is_idle(&self) -> bool {
         self.decision.is_none_or(|decision| decision.pods == 0)
@@ -142,10 +191,10 @@ mod tests {
     #[test]
     fn the_first_load_is_decided_at_once_and_the_next_waits_for_its_turn() {
         let mut decider = Decider::new(Policy::default(), 0, at(0));
-        assert!(decider.record(&load(1.0), at(5)));
+        assert!(decider.record("activator", &load(1.0), at(5)));
         assert!(decider.decide(at(5)));
         assert_eq!(pods(&decider), Some(1));
-        assert!(!decider.record(&load(200.0), at(900)));
+        assert!(!decider.record("activator", &load(200.0), at(900)));
     }
 
     #[test]
@@ -165,7 +214,7 @@ mod tests {
     fn load_that_ends_leaves_the_windows() {
         let mut decider = Decider::new(Policy::default(), 1, at(0));
         for second in 0..60 {
-            decider.record(&load(140.0), at(second * 1000 + 500));
+            decider.record("activator", &load(140.0), at(second * 1000 + 500));
         }
         decider.decide(at(60_000));
         assert_eq!(pods(&decider), Some(2));
@@ -181,7 +230,7 @@ mod tests {
     fn steady_reports_are_not_diluted_by_the_tick() {
         let mut decider = Decider::new(Policy::default(), 2, at(0));
         for second in 0..120 {
-            decider.record(&load(140.0), at(second * 1000 + 900));
+            decider.record("activator", &load(140.0), at(second * 1000 + 900));
             decider.decide(at(second * 1000 + 1100));
             let observed = decider.decision().unwrap().reason.observed;
             assert_eq!((observed.stable, observed.panic), (140.0, 140.0), "at {second}");
@@ -193,7 +242,7 @@ mod tests {
         let policy = Policy { metric: Metric::Rate, target: 70.0, ..Policy::default() };
         let mut decider = Decider::new(policy, 1, at(0));
         let seen = RevisionLoad { requests: 300.0, proxied_requests: 100.0, ..load(1.0) };
-        decider.record(&seen, at(0));
+        decider.record("activator", &seen, at(0));
         decider.decide(at(0));
         assert_eq!(decider.decision().unwrap().reason.observed.stable, 200.0);
     }
@@ -201,11 +250,36 @@ mod tests {
     #[test]
     fn another_window_keeps_the_load() {
         let mut decider = Decider::new(Policy::default(), 1, at(0));
-        decider.record(&load(70.0), at(0));
+        decider.record("activator", &load(70.0), at(0));
         let policy = Policy { stable_window: Duration::from_secs(30), ..Policy::default() };
         decider.update(policy, 2);
         decider.decide(at(0));
         let observed = decider.decision().unwrap().reason.observed;
         assert_eq!((observed.stable, observed.ready_pods), (70.0, 2));
+    }
+
+    #[test]
+    fn knows_which_pods_are_busy() {
+        let mut decider = Decider::new(Policy::default(), 2, at(0));
+        let busy = |pods: &[(&str, u32)]| RevisionLoad {
+            busy_pods: pods
+                .iter()
+                .map(|(pod, in_flight)| PodLoad { pod: pod.to_string(), in_flight: *in_flight })
+                .collect(),
+            ..load(1.0)
+        };
+        decider.record("one", &busy(&[("a", 2), ("b", 1)]), at(0));
+        decider.record("two", &busy(&[("a", 3)]), at(0));
+        assert_eq!(decider.busy_pods(), [("a".to_owned(), 5), ("b".to_owned(), 1)].into());
+        let present: BTreeSet<String> = ["a".to_owned(), "b".to_owned()].into();
+        let costs = decider.changed_costs(&present);
+        assert_eq!(costs, [("a".to_owned(), 5), ("b".to_owned(), 1)]);
+        decider.wrote_costs(&costs, &present);
+        assert_eq!(decider.changed_costs(&present), []);
+        decider.record("one", &busy(&[]), at(1000));
+        assert_eq!(decider.busy_pods(), [("a".to_owned(), 3)].into());
+        let costs = decider.changed_costs(&present);
+        assert_eq!(costs, [("a".to_owned(), 3), ("b".to_owned(), 0)]);
+        assert_eq!(decider.changed_costs(&["a".to_owned()].into()), [("a".to_owned(), 3)]);
     }
 }

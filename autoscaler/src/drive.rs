@@ -247,6 +247,7 @@ impl Shared {
         let policy = policy(autoscaler, &self.config.borrow());
         let seen = self.see(key, autoscaler);
         let ready_pods = objects::ready_pods(&seen.pods);
+        let names = objects::pod_names(&seen.pods);
         let mut deciders = self.deciders.lock();
         if let Some(decider) = deciders.get_mut(key) {
             decider.update(policy.clone(), ready_pods);
@@ -261,8 +262,10 @@ impl Shared {
             proxied_since: decider.and_then(|it| it.proxied_since),
             path_proven: matches!(self.settings.path, Path::Here)
                 || decider.is_some_and(|it| it.path_proven),
+            costs: decider.map(|it| it.changed_costs(&names)).unwrap_or_default(),
         };
         let decision = decider.and_then(|it| it.decision()).copied();
+        let costs = known.costs.clone();
         let (mut plan, outcome) = plan::<Key>(autoscaler, &seen, &known, &policy, now);
         if decision.is_some() || decider.is_some() {
             let entry = Entry::new(now, policy.metric, decision.as_ref(), &outcome);
@@ -277,6 +280,9 @@ impl Shared {
             let decider = deciders
                 .entry(key.clone())
                 .or_insert_with(|| Decider::new(policy, ready_pods, now));
+            if outcome.costs_written {
+                decider.wrote_costs(&costs, &names);
+            }
             self.keep_path(decider, key, &outcome, &mut plan, now);
             if count == 0 {
                 self.more.notify_one();
@@ -368,7 +374,7 @@ impl Shared {
                 }
             }
             let decider = deciders.get_mut(&key).expect("it was there or was put there");
-            if decider.record(load, now) && decider.decide(now) {
+            if decider.record(&report.reporter, load, now) && decider.decide(now) {
                 self.counts.decisions.inc();
                 self.queue.add(key);
             }
@@ -439,7 +445,7 @@ fn parent<K: ResourceExt>(object: &K) -> Option<Key> {
 mod tests {
     use std::{collections::BTreeMap, convert::Infallible};
 
-    use api::load::RevisionLoad;
+    use api::load::{PodLoad, RevisionLoad};
     use kube::client::Body;
     use runtime::{clock::Clock, plan::merge_patch};
     use serde_json::{Value, json};
@@ -602,7 +608,10 @@ mod tests {
             self.version += 1;
             let endpoints: Vec<Value> = ready
                 .iter()
-                .map(|byte| json!({"addresses": [format!("10.0.0.{byte}")], "conditions": {"ready": true}}))
+                .map(|byte| {
+                    json!({"addresses": [format!("10.0.0.{byte}")], "conditions": {"ready": true},
+                    "targetRef": {"kind": "Pod", "name": format!("pod-{byte}")}})
+                })
                 .collect();
             let slice = json!({
                 "metadata": {"name": "hello-00001-private-x", "namespace": "ns", "uid": "s",
@@ -779,6 +788,36 @@ mod tests {
         assert_eq!(platform.replicas(), 5);
         platform.pass(40_000).await;
         assert!(platform.replicas() < 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn says_which_pods_are_busy_before_it_shrinks() {
+        let platform = Platform::start(&[], 4, &[1, 2, 3, 4]).await;
+        for _ in 0..70 {
+            let busy = [("pod-2", 3), ("pod-9", 1)];
+            platform.autoscaler.reports().send(Report {
+                reporter: "activator".to_owned(),
+                revisions: vec![RevisionLoad {
+                    namespace: "ns".to_owned(),
+                    revision: "hello-00001".to_owned(),
+                    concurrency: 3.0,
+                    busy_pods: busy
+                        .map(|(pod, in_flight)| PodLoad { pod: pod.to_owned(), in_flight })
+                        .into(),
+                    ..RevisionLoad::default()
+                }],
+            });
+            platform.pass(1000).await;
+        }
+        let writes = platform.api.writes.lock().clone();
+        let place = |text: &str| writes.iter().position(|it| it == text);
+        let cost = place("PATCH pods/pod-2").expect("it is busy");
+        assert!(Some(cost) < place("PATCH deployments/hello-00001-deployment"), "{writes:?}");
+        assert_eq!(place("PATCH pods/pod-1"), None, "it is idle");
+        assert_eq!(place("PATCH pods/pod-9"), None, "it is not there");
+        let pod = platform.object("/api/v1/namespaces/ns/pods/pod-2");
+        let annotations = &pod["metadata"]["annotations"];
+        assert_eq!(annotations["controller.kubernetes.io/pod-deletion-cost"], "3");
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@
 //! Source: knative/serving `pkg/reconciler/autoscaling/resources/sks.go`,
 //! `pkg/reconciler/serverlessservice/resources/services.go`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::{
     autoscaling::PodAutoscaler,
@@ -216,6 +216,12 @@ pub fn ready_pods(slices: &[impl AsRef<EndpointSlice>]) -> u32 {
         })
     });
     u32::try_from(ready.count()).unwrap_or(u32::MAX)
+}
+
+/// Names of the pods, of all slices of a private Service.
+pub fn pod_names(slices: &[impl AsRef<EndpointSlice>]) -> BTreeSet<String> {
+    let endpoints = slices.iter().flat_map(|it| it.as_ref().endpoints.iter().flatten());
+    endpoints.filter_map(|it| it.target_ref.as_ref()?.name.clone()).collect()
 }
 
 /// Activators that are ready.

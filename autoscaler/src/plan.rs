@@ -8,10 +8,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use api::{autoscaling::PodAutoscaler, networking::ServerlessService};
 use jiff::Timestamp;
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{Endpoints, Service},
-    discovery::v1::EndpointSlice,
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{Endpoints, Pod, Service},
+        discovery::v1::EndpointSlice,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use runtime::{
     cluster::Kind,
@@ -44,7 +47,7 @@ pub struct Seen {
 }
 
 /// What is known of a revision's load and of the way of its requests.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Known {
     /// Pods that the load asks for; none when nothing is known of it.
     pub wanted: Option<u32>,
@@ -54,6 +57,9 @@ pub struct Known {
     pub proxied_since: Option<Timestamp>,
     /// Whether a request is known to reach the activator.
     pub path_proven: bool,
+    /// Pods by name, with what it now costs to delete them: the requests that they have in flight.
+    /// Only those whose cost has changed.
+    pub costs: Vec<(String, u32)>,
 }
 
 /// What was decided on the way to the plan.
@@ -67,7 +73,12 @@ pub struct Outcome {
     pub ready_pods: u32,
     /// Whether no pod exists or is asked for: nothing happens until a request comes.
     pub at_rest: bool,
+    /// Whether the costs of deleting pods are written.
+    pub costs_written: bool,
 }
+
+/// What tells Kubernetes which pods of a set it may delete first: those that cost least.
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// The plan for `autoscaler`, and what was decided for it.
 pub fn plan<N>(
@@ -88,6 +99,19 @@ pub fn plan<N>(
     // First what a cold start waits for.
     let replicas = seen.target.as_ref().map(|it| it.spec.replicas.unwrap_or(1));
     let pods = scale.pods.filter(|_| scale.apply).map(|it| i32::try_from(it).unwrap_or(i32::MAX));
+    // A shrinking set loses its idle pods first. Without any pod there is nothing to choose.
+    let costs_written = pods.is_some_and(|it| it > 0 && replicas.is_some_and(|now| it < now));
+    if costs_written {
+        plan.writes.extend(known.costs.iter().map(|(pod, cost)| {
+            let namespace = autoscaler.metadata.namespace.clone();
+            let metadata =
+                ObjectMeta { name: Some(pod.clone()), namespace, ..ObjectMeta::default() };
+            let annotations =
+                json!({"metadata": {"annotations": {DELETION_COST: cost.to_string()}}});
+            Write::merge(&Pod { metadata, ..Pod::default() }, &annotations)
+                .with_context(format!("failed to say what it costs to delete pod {pod}"))
+        }));
+    }
     if let (Some(target), Some(pods)) = (&seen.target, pods)
         && replicas != Some(pods)
     {
@@ -131,7 +155,7 @@ pub fn plan<N>(
         && replicas.unwrap_or(0) == 0
         && pods.unwrap_or(0) == 0
         && ready_pods == 0;
-    (plan, Outcome { scale, mode, ready_pods, at_rest })
+    (plan, Outcome { scale, mode, ready_pods, at_rest, costs_written })
 }
 
 /// The objects below a ServerlessService that exists.

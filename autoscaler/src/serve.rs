@@ -1,7 +1,7 @@
 //! The autoscaler's port: takes load reports, answers why.
 
 use anyhow::Context;
-use api::load::Report;
+use api::load::{self, Report};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Path, State},
@@ -32,7 +32,7 @@ pub async fn serve(
 /// The same answers, for a server of the caller's.
 pub fn routes(autoscaler: Autoscaler) -> Router {
     Router::new()
-        .route("/reports", post(report).layer(DefaultBodyLimit::max(LARGEST_REPORT)))
+        .route(load::PATH, post(report).layer(DefaultBodyLimit::max(LARGEST_REPORT)))
         .route("/explain/{namespace}/{revision}", get(explain))
         .with_state(autoscaler)
 }

@@ -153,6 +153,8 @@ fn report_of(queue: &Queue) -> Report {
             proxied_concurrency: taken.proxied_concurrency,
             requests: taken.requests,
             proxied_requests: taken.proxied_requests,
+            // Whoever balances requests over pods knows better.
+            busy_pods: Vec::new(),
         }],
     }
 }
