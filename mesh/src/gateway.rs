@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, he
 use parking_lot::Mutex;
 use proxy::{
     body::Body,
-    hop::{Backend, Boxed, Protocol, Reply, Upstream},
+    hop::{Backend, Boxed, Protocol, Reply, Upstream, plain},
     serve::Handler,
 };
 use runtime::cluster::{Cluster, Key, cache::Cache};
@@ -143,7 +143,7 @@ impl Gateway {
     fn pass(self: &Arc<Self>, site: &Site, mut request: Request<Body>, sites_left: usize) -> Reply {
         let Some(path) = site.find(request.uri().path(), request.headers()) else {
             let why = format!("the host {:?} has nothing at {:?}", site.host, request.uri().path());
-            return at_once(text(StatusCode::NOT_FOUND, why));
+            return at_once(plain(StatusCode::NOT_FOUND, why));
         };
         let split = match &path.splits[..] {
             [only] => only,
@@ -168,7 +168,7 @@ impl Gateway {
             To::Revision(destination) => self.backend.send(destination, request),
             To::Service { namespace, name, port } => {
                 match self.services.target(namespace, name, port) {
-                    Target::Unknown => at_once(text(
+                    Target::Unknown => at_once(plain(
                         StatusCode::SERVICE_UNAVAILABLE,
                         format!("there is no Service {namespace}/{name} with that port"),
                     )),
@@ -201,7 +201,7 @@ impl Gateway {
         {
             if sites_left == 0 {
                 let why = "the hosts lead to each other in a circle".to_owned();
-                return at_once(text(StatusCode::LOOP_DETECTED, why));
+                return at_once(plain(StatusCode::LOOP_DETECTED, why));
             }
             return self.pass(&site, request, sites_left - 1);
         }
@@ -215,7 +215,7 @@ impl Gateway {
                 Err(error) => {
                     tracing::debug!(alias, %error, "resolve the external name of a Service");
                     let why = format!("the external name {alias:?} cannot be resolved");
-                    text(StatusCode::BAD_GATEWAY, why)
+                    plain(StatusCode::BAD_GATEWAY, why)
                 }
             }
         })
@@ -290,7 +290,7 @@ fn echo(site: &Site, headers: &HeaderMap) -> Response<Body> {
 
 fn to_https(site: &Site, request: &Request<Body>) -> Response<Body> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let mut response = text(StatusCode::MOVED_PERMANENTLY, String::new());
+    let mut response = plain(StatusCode::MOVED_PERMANENTLY, String::new());
     if let Ok(location) = HeaderValue::try_from(format!("https://{}{path}", site.host)) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -299,7 +299,7 @@ fn to_https(site: &Site, request: &Request<Body>) -> Response<Body> {
 
 fn unknown_host(headers: &HeaderMap, synced: bool) -> Response<Body> {
     if !synced {
-        let mut response = text(
+        let mut response = plain(
             StatusCode::SERVICE_UNAVAILABLE,
             "the gateway does not know its routes yet".into(),
         );
@@ -312,7 +312,7 @@ fn unknown_host(headers: &HeaderMap, synced: bool) -> Response<Body> {
             "no service has the host {host:?} here: `kubectl get ksvc -A` lists the hosts that there are\n"
         ),
     };
-    text(StatusCode::NOT_FOUND, why)
+    plain(StatusCode::NOT_FOUND, why)
 }
 
 /// Says for whom the request is made, as every proxy does.
@@ -334,10 +334,6 @@ fn forwarded(headers: &mut HeaderMap, from: SocketAddr) {
     if !headers.contains_key(FORWARDED_PROTO) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
-}
-
-fn text(status: StatusCode, text: String) -> Response<Body> {
-    proxy::h1::server::error(status, text)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use k8s_openapi::{
 use parking_lot::Mutex;
 use proxy::{
     body::Body,
-    hop::{Protocol, SendError, Upstream},
+    hop::{Protocol, SendError, Upstream, plain},
 };
 use runtime::cluster::{Cluster, cache::Cache};
 
@@ -180,7 +180,7 @@ fn target(service: &Service, slices: &[Arc<EndpointSlice>], port: &IntOrString) 
 }
 
 fn text(status: StatusCode, text: &str) -> Response<Body> {
-    proxy::h1::server::error(status, text.to_owned())
+    plain(status, text.to_owned())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc};
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use tokio::net::TcpStream;
 
 use crate::body::Body;
@@ -77,6 +77,16 @@ pub enum SendError {
         /// What happened.
         cause: io::Error,
     },
+}
+
+/// An answer of our own, as plain text.
+pub fn plain(status: StatusCode, text: String) -> Response<Body> {
+    let mut response = Response::new(Body::full(text));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
 }
 
 impl SendError {

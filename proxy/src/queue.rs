@@ -19,7 +19,7 @@ use crate::{
     body::Body,
     breaker::Breaker,
     drain,
-    hop::{Boxed, Dial, Protocol, Reply},
+    hop::{Boxed, Dial, Protocol, Reply, plain},
     probe, timeout,
     upstream::{self, Failed},
 };
@@ -154,7 +154,7 @@ impl Queue {
             Some(breaker) => match breaker.enter().await {
                 Ok(place) => Some(place),
                 Err(full) => {
-                    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, full.to_string());
+                    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, full.to_string());
                     response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
                     return response;
                 }
@@ -168,12 +168,12 @@ impl Queue {
                 tracing::debug!(revision = self.settings.revision, %cause, "connect to the container");
                 let port = self.settings.user_port;
                 let why = format!("the container does not accept connections on port {port}");
-                text(StatusCode::BAD_GATEWAY, why)
+                plain(StatusCode::BAD_GATEWAY, why)
             }
             Err(Failed::Lost(cause)) => {
                 tracing::debug!(revision = self.settings.revision, %cause, "wait for the container");
                 let why = "the container closed the connection before it answered";
-                text(StatusCode::BAD_GATEWAY, why.into())
+                plain(StatusCode::BAD_GATEWAY, why.into())
             }
         }
     }
@@ -189,18 +189,18 @@ impl Queue {
             }
             None | Some(b"queue") => {
                 if self.in_flight.is_closed() {
-                    return text(StatusCode::SERVICE_UNAVAILABLE, "shutting down".into());
+                    return plain(StatusCode::SERVICE_UNAVAILABLE, "shutting down".into());
                 }
                 if self.ready().await {
-                    text(StatusCode::OK, "queue".into())
+                    plain(StatusCode::OK, "queue".into())
                 } else {
-                    text(StatusCode::SERVICE_UNAVAILABLE, "queue not ready".into())
+                    plain(StatusCode::SERVICE_UNAVAILABLE, "queue not ready".into())
                 }
             }
             Some(other) => {
                 let other = String::from_utf8_lossy(other);
                 let why = format!("unexpected probe header value: {other}");
-                text(StatusCode::BAD_REQUEST, why)
+                plain(StatusCode::BAD_REQUEST, why)
             }
         }
     }
@@ -293,11 +293,6 @@ fn forwarded(headers: &mut HeaderMap) {
     if let Ok(value) = HeaderValue::from_str(&value) {
         headers.insert(header::FORWARDED, value);
     }
-}
-
-/// A short plain-text answer.
-fn text(status: StatusCode, text: String) -> Response<Body> {
-    crate::h1::server::error(status, text)
 }
 
 #[cfg(test)]

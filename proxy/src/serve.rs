@@ -26,7 +26,7 @@ use crate::{
     body::Body,
     drain,
     h1::{head, server},
-    hop::Reply,
+    hop::{Reply, plain},
 };
 
 /// Largest list of headers in HTTP/2; hyper's own 16 KiB is less than browsers and Go clients send.
@@ -168,6 +168,8 @@ async fn accept(
     let settings = Arc::new(settings);
     let places = Arc::new(Semaphore::new(settings.connections));
     let mut closed = pin!(drain.closed());
+    // Said once, not each time that it is tried again.
+    let mut failing = false;
     loop {
         let accepting = async {
             let place =
@@ -181,6 +183,7 @@ async fn accept(
         };
         match accepted {
             Ok((stream, from)) => {
+                failing = false;
                 let entry = drain.enter();
                 let (handler, settings, drain) = (handler.clone(), settings.clone(), drain.clone());
                 // Owned by `drain`, which is told to end it and waits for it.
@@ -201,7 +204,10 @@ async fn accept(
                 }));
             }
             Err(error) => {
-                tracing::warn!(%error, "accept a connection");
+                if !failing {
+                    tracing::warn!(%error, "accept a connection");
+                }
+                failing = true;
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -254,7 +260,7 @@ async fn h2(
         let reply = match normal(request) {
             Ok(request) => handler(request, from),
             Err(why) => {
-                let response = server::error(StatusCode::BAD_REQUEST, why.into());
+                let response = plain(StatusCode::BAD_REQUEST, why.into());
                 Box::pin(async move { response })
             }
         };
@@ -265,10 +271,8 @@ async fn h2(
                 response.headers_mut().remove(name);
             }
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                response = server::error(
-                    StatusCode::BAD_GATEWAY,
-                    "the service switched protocols unasked".into(),
-                );
+                response =
+                    plain(StatusCode::BAD_GATEWAY, "the service switched protocols unasked".into());
             }
             Ok::<_, Infallible>(response)
         }

@@ -18,7 +18,7 @@ use http::{Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use crate::{body::Body, h1::server::error};
+use crate::{body::Body, hop::plain};
 
 /// The bounds; absent is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub async fn limit(
                 })
             })
         }
-        Err(_) => error(StatusCode::GATEWAY_TIMEOUT, text.into()),
+        Err(_) => plain(StatusCode::GATEWAY_TIMEOUT, text.into()),
     }
 }
 

@@ -30,6 +30,7 @@ use super::{
 use crate::{
     body::Body,
     drain,
+    hop::plain,
     serve::{Handler, Settings},
 };
 
@@ -56,6 +57,8 @@ struct Connection {
     upgrade: Upgrade,
     /// The task that waits for the body, where it is another than the connection's.
     reader: Option<Waker>,
+    /// The connection's task, while another may be reading the body.
+    owner: Option<Waker>,
     /// What was wrong with the body.
     bad: Option<Bad>,
 }
@@ -83,6 +86,7 @@ pub async fn serve(
         owes_continue: false,
         upgrade: Upgrade::No,
         reader: None,
+        owner: None,
         bad: None,
     }));
     let mut alarm = Alarm::new(settings.head_timeout);
@@ -96,7 +100,7 @@ pub async fn serve(
         let head = match head.await {
             Next::Request(head) => head,
             Next::Refuse(bad) => {
-                let response = error(bad.status(), bad.to_string());
+                let response = plain(bad.status(), bad.to_string());
                 let framing = framing(&response, false, true);
                 head::write_response(
                     out.text(),
@@ -183,7 +187,7 @@ async fn exchange(
     let (unreadable, upgrade_asked) = {
         let mut connection = connection.lock();
         if let Some(bad) = connection.bad {
-            response = error(bad.status(), bad.to_string());
+            response = plain(bad.status(), bad.to_string());
         }
         // A body that is broken, or that the client may or may not send, cannot be skipped.
         let unreadable = connection.owes_continue || connection.bad.is_some();
@@ -195,7 +199,7 @@ async fn exchange(
     if status == StatusCode::SWITCHING_PROTOCOLS {
         if !upgrade_asked {
             response =
-                error(StatusCode::BAD_GATEWAY, "the service switched protocols unasked".into());
+                plain(StatusCode::BAD_GATEWAY, "the service switched protocols unasked".into());
         } else {
             head::write_response(out.text(), status, response.headers(), Framing::Upgrade, false);
             let waker = {
@@ -495,6 +499,12 @@ impl Connection {
         if self.upgrade == Upgrade::Granted {
             return Presence::Here; // Each half ends by itself.
         }
+        if !self.body.is_done() {
+            match &mut self.owner {
+                Some(owner) => owner.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+        }
         let limit = if self.body.is_done() && self.upgrade == Upgrade::No { 1 } else { READ_AHEAD };
         while self.wire.read.len() < limit && !self.wire.eof {
             match self.wire.poll_fill(cx) {
@@ -555,7 +565,15 @@ impl Connection {
             }
         }
         loop {
-            match self.body.step(&mut self.wire.read, self.wire.eof) {
+            let step = self.body.step(&mut self.wire.read, self.wire.eof);
+            // From here on the connection's task is the one that notices when the client leaves.
+            if self.body.is_done()
+                && let Some(owner) = self.owner.take()
+                && !owner.will_wake(cx.waker())
+            {
+                owner.wake();
+            }
+            match step {
                 Ok(Step::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                 Ok(Step::Trailers(trailers)) => {
                     return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
@@ -599,17 +617,6 @@ impl RequestBody {
         let connection = self.connection.lock();
         if connection.upgrade == Upgrade::No { connection.body.remaining() } else { None }
     }
-}
-
-/// A plain answer of our own.
-pub fn error(status: StatusCode, text: String) -> Response<Body> {
-    let mut response = Response::new(Body::full(text));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    response
 }
 
 /// One timer for a connection, which is set far more often than it is armed.

@@ -17,7 +17,7 @@ use super::Queue;
 use crate::{
     body::Body,
     drain,
-    hop::{Boxed, Dial, Protocol, Reply, SendError},
+    hop::{Boxed, Dial, Protocol, Reply, SendError, plain},
     serve, upstream,
 };
 
@@ -112,10 +112,7 @@ fn answer_admin(
     let queue = queue.clone();
     Box::pin(async move {
         if !known {
-            return super::text(
-                StatusCode::NOT_FOUND,
-                "only GET /wait-for-drain is known here".into(),
-            );
+            return plain(StatusCode::NOT_FOUND, "only GET /wait-for-drain is known here".into());
         }
         // The kubelet asks this and stops the queue at the same time. Who asks without that is
         // restarting the container alone, and must not wait. Source: upstream's `drainer.go`.
@@ -123,7 +120,7 @@ fn answer_admin(
         if stopping.await.is_ok() {
             let _ = drained.wait_for(|drained| *drained).await; // An end is an end.
         }
-        super::text(StatusCode::OK, "drained".into())
+        plain(StatusCode::OK, "drained".into())
     })
 }
 
@@ -137,7 +134,7 @@ fn answer_stat(queue: &Arc<Queue>, request: &Request<Body>) -> Reply {
             .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
         response
     } else {
-        super::text(StatusCode::NOT_FOUND, "only /metrics is known here".into())
+        plain(StatusCode::NOT_FOUND, "only /metrics is known here".into())
     };
     Box::pin(async move { response })
 }

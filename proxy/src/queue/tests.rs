@@ -214,7 +214,7 @@ async fn asks_the_container_in_each_way() {
                     let body = request.into_body().collect().await.expect("a body").to_bytes();
                     if body.ends_with(b"svc") { 1 } else { 2 }
                 }
-                _ => return text(StatusCode::SERVICE_UNAVAILABLE, "no".into()),
+                _ => return plain(StatusCode::SERVICE_UNAVAILABLE, "no".into()),
             };
             let mut trailers = HeaderMap::new();
             trailers.insert("grpc-status", HeaderValue::from_static("0"));

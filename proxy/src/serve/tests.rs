@@ -39,12 +39,8 @@ async fn hop_to(origin: SocketAddr, protocol: Protocol) -> Hop {
         Box::pin(async move {
             match sending.await {
                 Ok(response) => response,
-                Err(SendError::NotSent { .. }) => {
-                    server::error(StatusCode::BAD_GATEWAY, "not sent".into())
-                }
-                Err(SendError::Lost { .. }) => {
-                    server::error(StatusCode::BAD_GATEWAY, "lost".into())
-                }
+                Err(SendError::NotSent { .. }) => plain(StatusCode::BAD_GATEWAY, "not sent".into()),
+                Err(SendError::Lost { .. }) => plain(StatusCode::BAD_GATEWAY, "lost".into()),
             }
         })
     }))
@@ -415,7 +411,7 @@ async fn refuses_bad_bodies_and_closes() {
         Box::pin(async move {
             match request.into_body().collect().await {
                 Ok(body) => http::Response::new(Body::full(body.to_bytes())),
-                Err(_) => server::error(StatusCode::BAD_GATEWAY, "broken".into()),
+                Err(_) => plain(StatusCode::BAD_GATEWAY, "broken".into()),
             }
         })
     });
