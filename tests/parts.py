@@ -24,7 +24,7 @@ DEBIAN = {
     "kubectl-1.32": (["trixie"], "kubectl", "usr/bin/kubectl", r"v1\.32\."),
     "kubectl-newest": (["sid", "trixie"], "kubectl", "usr/bin/kubectl", r"v1\.(3[2-9]|[4-9]\d)\."),
     "wrk": (["bookworm"], "wrk", "usr/bin/wrk", None),
-    "nginx": (["bookworm"], "nginx-light", "usr/sbin/nginx", None),
+    "nginx": (["bookworm"], "nginx", "usr/sbin/nginx", None),
     "haproxy": (["bookworm"], "haproxy", "usr/sbin/haproxy", None),
     "h2load": (["bookworm"], "nghttp2-client", "usr/bin/h2load", None),
 }

@@ -57,7 +57,7 @@ def main():
 
         def kubectl(*words, **more):
             words = [client, f"--kubeconfig={data}/kubeconfig", *words]
-            return subprocess.run(words, check=True, capture_output=True, text=True, **more).stdout
+            return subprocess.run(words, capture_output=True, text=True, **more)
 
         service = {
             "apiVersion": "serving.knative.dev/v1",
@@ -75,9 +75,15 @@ def main():
                 }
             },
         }
-        kubectl("apply", "-f", "-", input=json.dumps(service))
+        for _ in range(100):
+            if kubectl("get", "ksvc").returncode == 0:
+                break
+            time.sleep(0.1)
+        applied = kubectl("apply", "-f", "-", input=json.dumps(service))
+        if applied.returncode:
+            sys.exit(applied.stderr)
         for _ in range(300):
-            found = json.loads(kubectl("get", "ksvc", "bench", "-o", "json")).get("status", {})
+            found = json.loads(kubectl("get", "ksvc", "bench", "-o", "json").stdout).get("status", {})
             conditions = {each["type"]: each for each in found.get("conditions", [])}
             if conditions.get("Ready", {}).get("status") == "True":
                 break
