@@ -37,7 +37,6 @@ fn objects_settle_as_recorded() {
     for case in &cases {
         let name = case["name"].as_str().expect("a case has a name");
         names.insert(name);
-        println!("{name}");
         let differences = replay(case, &cases);
         match (differences.is_empty(), known.get(name)) {
             (true, None) => passed += 1,

@@ -214,7 +214,9 @@ fn compare_events(recorded: &[Value], found: &[Value], differences: &mut Vec<Str
             differences.push(format!("no event {event}"));
         }
     }
-    for event in found.iter().filter(|it| !wanted.contains_key(*it)) {
+    // What a predecessor of the same name leaves behind is in the way until it is collected.
+    let is_in_the_way = |event: &str| event.contains(" does not own ");
+    for event in found.iter().filter(|it| !wanted.contains_key(*it) && !is_in_the_way(it)) {
         differences.push(format!("event {event} should not be there"));
     }
 }

@@ -217,7 +217,7 @@ pub async fn activators(cluster: &Cluster, namespace: &str) {
             "ports": [
                 { "name": "http", "port": 8012, "protocol": "TCP" },
                 { "name": "https", "port": 8112, "protocol": "TCP" },
-                { "name": "h2c", "port": 8013, "protocol": "TCP" },
+                { "name": "http2", "port": 8013, "protocol": "TCP" },
             ],
         }],
     }));
