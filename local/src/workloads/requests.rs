@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
-    objects::{Key, Meta, Object, other},
+    objects::{Key, Meta, Object, digest, other},
     owners::Remaining,
     resources::{Deletion, Kind, Note, Part, Resource, Write},
 };
@@ -215,6 +215,9 @@ pub fn event(kind: Kind, meta: &Meta, note: &Note, now: Timestamp) -> Write {
         _ => MANAGER,
     };
     let resource = kind.resource();
+    // Told apart from others about the object by what and when.
+    let mark = digest(&(&*meta.uid, note.reason, &note.message, now.to_string()));
+    let name = format!("{}.{mark:016x}", meta.key.name);
     let time = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     Write::Create {
         resource: Kind::Event.resource(),
@@ -222,7 +225,7 @@ pub fn event(kind: Kind, meta: &Meta, note: &Note, now: Timestamp) -> Write {
         body: json!({
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"generateName": format!("{}.", meta.key.name)},
+            "metadata": {"name": name},
             "involvedObject": {
                 "apiVersion": resource.api_version(),
                 "kind": resource.kind(),

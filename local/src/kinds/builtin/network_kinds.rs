@@ -151,7 +151,9 @@ fn special(ip: &str, path: &str) -> Vec<FieldError> {
     if parsed.is_unspecified() {
         say(&format!("may not be unspecified ({ip})"));
     }
-    if parsed.is_loopback() {
+    // Pods that share the machine's network have addresses of 127.0.0.0/8 beyond those that programs use themselves.
+    let is_pod = matches!(parsed, IpAddr::V4(v4) if v4.is_loopback() && v4.octets()[1] != 0);
+    if parsed.is_loopback() && !is_pod {
         say("may not be in the loopback range (127.0.0.0/8, ::1/128)");
     }
     if link_local {
