@@ -16,7 +16,7 @@ use crate::{drive::Autoscaler, explain::Entry};
 /// Largest report that is read: ten thousand revisions at a few hundred bytes each.
 const LARGEST_REPORT: usize = 8 << 20;
 
-/// Answers on `listener` until `stop`: `POST /reports` takes a [`Report`],
+/// Answers on `listener` until `stop`: a POST at [`load::PATH`] takes a [`Report`],
 /// `GET /explain/NAMESPACE/REVISION` gives a list of [`Entry`], oldest first.
 pub async fn serve(
     listener: TcpListener,
