@@ -227,14 +227,6 @@ impl Kind {
         }
     }
 
-    /// The schema of a custom kind as its definition has it.
-    pub fn written_schema(&self) -> Option<&Value> {
-        match &self.source {
-            Source::Builtin(_) => None,
-            Source::Custom(facts) => Some(facts.written_schema()),
-        }
-    }
-
     /// What its objects look like.
     pub fn schema(&self) -> &Arc<Schema> {
         self.schema.get_or_init(|| match self.source {

@@ -183,10 +183,6 @@ impl Facts {
         structural::schema(&self.schema, library)
     }
 
-    pub(super) fn written_schema(&self) -> &Value {
-        &self.schema
-    }
-
     pub(super) fn columns(&self) -> Vec<Column> {
         let name = Column {
             name: "Name".into(),
