@@ -402,6 +402,19 @@ impl Kind {
         }
     }
 
+    /// What is said of a whole row: pods that are over.
+    pub fn row_conditions(&self, object: &Value) -> Vec<Value> {
+        if self.is_custom() || &*self.kind != "Pod" {
+            return Vec::new();
+        }
+        let (reason, message) = match object["status"]["phase"].as_str() {
+            Some("Succeeded") => ("Succeeded", "The pod has completed successfully."),
+            Some("Failed") => ("Failed", "The pod failed."),
+            _ => return Vec::new(),
+        };
+        vec![serde_json::json!({"type": "Completed", "status": "True", "reason": reason, "message": message})]
+    }
+
     /// The value of a field that field selectors may name; none if the kind does not support it.
     pub fn selectable(&self, object: &Value, field: &str) -> Option<String> {
         match (field, &self.source) {

@@ -286,6 +286,10 @@ pub async fn list(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
         .filter(|object| *object.key >= *start && filter.takes(&call.kind, object))
         .collect();
     let mut metadata = json!({"resourceVersion": page.revision.to_string()});
+    if call.kind.is_custom() {
+        // Lists of custom resources are written without leaving out what is empty.
+        metadata["continue"] = "".into();
+    }
     if let Some(limit) = limit.filter(|limit| *limit < objects.len()) {
         let remaining = objects.len() - limit;
         objects.truncate(limit);

@@ -244,14 +244,19 @@ impl Table {
     /// One row.
     pub fn row(&mut self, kind: &Kind, value: Value, now: Timestamp) -> Value {
         let cells = kind.row(&value, now);
-        match self.include {
+        let conditions = kind.row_conditions(&value);
+        let mut row = match self.include {
             Include::Nothing => json!({"cells": cells, "object": null}),
             Include::Object => json!({"cells": cells, "object": value}),
             Include::Metadata => {
                 let object = metadata(value, self.version == "meta.k8s.io/v1beta1");
                 json!({"cells": cells, "object": object})
             }
+        };
+        if !conditions.is_empty() {
+            row["conditions"] = conditions.into();
         }
+        row
     }
 
     /// The table of rows; the columns are told once.

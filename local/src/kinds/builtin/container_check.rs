@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{resource_check, spec_check};
+use super::{resource_check, spec_check, volume_check};
 use crate::kinds::names;
 use crate::kinds::problem::FieldError;
 use crate::kinds::walk::{flag, has, int, list, text};
@@ -14,7 +14,7 @@ use crate::kinds::walk::{flag, has, int, list, text};
 pub(super) fn all(spec: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let volumes: Vec<&str> =
-        list(spec, "volumes").iter().map(|volume| text(volume, "name")).collect();
+        list(spec, "volumes").iter().filter(|v| volume_check::is_one(v)).map(|v| text(v, "name")).collect();
     if list(spec, "containers").is_empty() {
         errors.push(FieldError::required(format!("{path}.containers"), ""));
     }

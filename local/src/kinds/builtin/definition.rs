@@ -12,7 +12,19 @@ use crate::kinds::names;
 use crate::kinds::problem::FieldError;
 use crate::kinds::walk::{child, fill, flag, has, list, text};
 
-pub(super) const DEFINITION: Strategy = Strategy { default, validate, validate_update, ..PLAIN };
+pub(super) const DEFINITION: Strategy = Strategy { default, validate, validate_update, warnings, ..PLAIN };
+
+/// Formats nobody checks.
+fn warnings(new: &Value, _: Option<&Value>) -> Vec<String> {
+    let versions = list(&new["spec"], "versions").iter();
+    let mut unknown: Vec<String> = Vec::new();
+    for version in versions {
+        structural_check::unknown_formats(&version["schema"]["openAPIV3Schema"], 0, &mut unknown);
+    }
+    unknown.sort();
+    unknown.dedup();
+    unknown.iter().map(|format| format!("unrecognized format {format:?}")).collect()
+}
 
 fn default(object: &mut Value) {
     let spec = child(object, "spec");

@@ -156,8 +156,10 @@ fn selected(spec: &Value) -> Vec<FieldError> {
 
 fn update_job(new: &Value, old: &Value) -> Vec<FieldError> {
     let (spec, before) = (&new["spec"], &old["spec"]);
+    // The job is checked as a whole and as a change: what its selector lacks is told twice.
     let mut errors = validate_spec(spec, "spec");
     errors.extend(selected(spec));
+    errors.extend_from_within(..);
     for field in [
         "completions",
         "selector",

@@ -180,6 +180,32 @@ fn place(schema: &Value, path: &str, depth: usize, errors: &mut Vec<FieldError>)
     }
 }
 
+/// The formats of texts and numbers that mean nothing here.
+pub(super) fn unknown_formats(schema: &Value, depth: usize, unknown: &mut Vec<String>) {
+    if depth > DEEPEST {
+        return;
+    }
+    let format = text(schema, "format");
+    if !format.is_empty() && !FORMATS.contains(&format) {
+        unknown.push(format.to_owned());
+    }
+    for (_, shape) in entries(schema, "properties") {
+        unknown_formats(shape, depth + 1, unknown);
+    }
+    for field in ["items", "additionalProperties"] {
+        if schema[field].is_object() {
+            unknown_formats(&schema[field], depth + 1, unknown);
+        }
+    }
+}
+
+/// The formats that mean something.
+const FORMATS: &[&str] = &[
+    "bsonobjectid", "byte", "cidr", "creditcard", "date", "date-time", "datetime", "double", "duration", "email", "float",
+    "hexcolor", "hostname", "int32", "int64", "ipv4", "ipv6", "isbn", "isbn10", "isbn13", "k8s-long-name",
+    "k8s-short-name", "mac", "password", "rgbcolor", "ssn", "uri", "uuid", "uuid3", "uuid4", "uuid5",
+];
+
 /// Inside of logical junctors only value validations may stand.
 fn junctor(shape: &Value, path: &str, int_or_string: bool, errors: &mut Vec<FieldError>) {
     for field in ["type", "default", "additionalProperties", "nullable", "title", "description"] {

@@ -44,6 +44,11 @@ const SOURCES: &[&str] = &[
     "cinder",
 ];
 
+/// Whether a volume has one source: others cannot be mounted.
+pub(super) fn is_one(volume: &Value) -> bool {
+    SOURCES.iter().filter(|kind| has(volume, kind)).count() == 1
+}
+
 /// The volumes of a pod spec.
 pub(super) fn volumes(spec: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
