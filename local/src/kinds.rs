@@ -412,7 +412,9 @@ impl Kind {
             Some("Failed") => ("Failed", "The pod failed."),
             _ => return Vec::new(),
         };
-        vec![serde_json::json!({"type": "Completed", "status": "True", "reason": reason, "message": message})]
+        vec![
+            serde_json::json!({"type": "Completed", "status": "True", "reason": reason, "message": message}),
+        ]
     }
 
     /// The value of a field that field selectors may name; none if the kind does not support it.

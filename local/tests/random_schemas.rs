@@ -26,25 +26,30 @@ fn any_value() -> impl Strategy<Value = Value> {
 /// Schemas in the words of definitions, sensible or not.
 fn any_schema() -> impl Strategy<Value = Value> {
     let kinds = ["object", "array", "string", "integer", "number", "boolean", "nonsense"];
-    let leaf = (prop::sample::select(kinds.to_vec()), any::<u8>(), any_value()).prop_map(|(kind, bits, default)| {
-        let mut schema = json!({"type": kind});
-        let words = [
-            ("nullable", json!(true)),
-            ("default", default),
-            ("minimum", json!(3)),
-            ("maxLength", json!(2)),
-            ("pattern", json!("^[a-z]+$")),
-            ("enum", json!(["a", 1, null])),
-            ("x-kubernetes-preserve-unknown-fields", json!(true)),
-            ("x-kubernetes-validations", json!([{"rule": "self == oldSelf || size(self) > 1"}])),
-        ];
-        for (bit, (word, value)) in words.into_iter().enumerate() {
-            if bits & (1 << bit) != 0 {
-                schema[word] = value;
+    let leaf = (prop::sample::select(kinds.to_vec()), any::<u8>(), any_value()).prop_map(
+        |(kind, bits, default)| {
+            let mut schema = json!({"type": kind});
+            let words = [
+                ("nullable", json!(true)),
+                ("default", default),
+                ("minimum", json!(3)),
+                ("maxLength", json!(2)),
+                ("pattern", json!("^[a-z]+$")),
+                ("enum", json!(["a", 1, null])),
+                ("x-kubernetes-preserve-unknown-fields", json!(true)),
+                (
+                    "x-kubernetes-validations",
+                    json!([{"rule": "self == oldSelf || size(self) > 1"}]),
+                ),
+            ];
+            for (bit, (word, value)) in words.into_iter().enumerate() {
+                if bits & (1 << bit) != 0 {
+                    schema[word] = value;
+                }
             }
-        }
-        schema
-    });
+            schema
+        },
+    );
     leaf.prop_recursive(4, 24, 3, |inner| {
         (prop::collection::btree_map("[a-c]", inner.clone(), 0..3), inner, any::<u8>()).prop_map(
             |(properties, other, bits)| match bits % 4 {

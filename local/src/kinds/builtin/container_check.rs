@@ -13,8 +13,11 @@ use crate::kinds::walk::{flag, has, int, list, text};
 /// Init containers, containers and ephemeral containers.
 pub(super) fn all(spec: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let volumes: Vec<&str> =
-        list(spec, "volumes").iter().filter(|v| volume_check::is_one(v)).map(|v| text(v, "name")).collect();
+    let volumes: Vec<&str> = list(spec, "volumes")
+        .iter()
+        .filter(|v| volume_check::is_one(v))
+        .map(|v| text(v, "name"))
+        .collect();
     if list(spec, "containers").is_empty() {
         errors.push(FieldError::required(format!("{path}.containers"), ""));
     }

@@ -12,7 +12,8 @@ use crate::kinds::names;
 use crate::kinds::problem::FieldError;
 use crate::kinds::walk::{child, fill, flag, has, list, text};
 
-pub(super) const DEFINITION: Strategy = Strategy { default, validate, validate_update, warnings, ..PLAIN };
+pub(super) const DEFINITION: Strategy =
+    Strategy { default, validate, validate_update, warnings, ..PLAIN };
 
 /// Formats nobody checks.
 fn warnings(new: &Value, _: Option<&Value>) -> Vec<String> {
