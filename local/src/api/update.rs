@@ -142,6 +142,7 @@ pub fn replace(
     if subresource.is_empty() {
         pods::before_update(&kind, &mut new, &old);
         kind.prepare_update(&mut new, &old);
+        count_annotations(&kind, &mut new, &old);
     } else if subresource == "status" {
         kind.prepare_status(&mut new, &old);
     } else {
@@ -216,6 +217,15 @@ fn same(old: &Value, new: &Value) -> bool {
         );
     }
     !differ
+}
+
+/// A Deployment's annotations go into its ReplicaSets, so that a change of them counts as one of its spec.
+fn count_annotations(kind: &Kind, new: &mut Value, old: &Value) {
+    let deployment = &*kind.group == "apps" && &*kind.plural == "deployments";
+    let generation = &old["metadata"]["generation"];
+    if deployment && new["metadata"]["generation"] == *generation && new["metadata"]["annotations"] != old["metadata"]["annotations"] {
+        new["metadata"]["generation"] = (generation.as_i64().unwrap_or(0) + 1).into();
+    }
 }
 
 /// What clients cannot change.
@@ -644,6 +654,9 @@ fn apply_config(
         let what = if name.is_empty() { "Kind" } else { "apiVersion" };
         return Err(Status::bad_request(format!("Object '{what}' is missing in '{value}'")));
     }
+    if kind.is_custom() && (name != *kind.kind || api_version != kind.api_version()) {
+        return Err(Status::bad_request(format!("invalid object type: {api_version}, Kind={name}")));
+    }
     if name != *kind.kind || api_version != kind.api_version() {
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", &api_version));
         return Err(Status::bad_request(format!(
@@ -681,6 +694,10 @@ fn apply_config(
             None,
         )
     })?;
+    // What has no place in the schema is refused in any case.
+    if let Err(error) = crate::apply::compare::fields(&value, Some(kind.schema().root())) {
+        return Err(apply_refusal(call, managed::Error::Invalid(error)));
+    }
     let mut problems = duplicates;
     problems.extend(decoded.unknown.into_iter().map(|path| format!("unknown field {path:?}")));
     call.strict(&kind, problems, options.validation)?;
