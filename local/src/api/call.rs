@@ -121,6 +121,14 @@ impl<'a> Call<'a> {
             }
             _ => false,
         })?;
+        let included = query.text("includeObject");
+        if matches!(form.view, View::Table { .. })
+            && !matches!(included, "" | "None" | "Metadata" | "Object")
+        {
+            return Err(Status::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {included:?}: must be 'Metadata', 'Object', 'None', or empty"
+            )));
+        }
         let pretty = pretty(&parts) || form.pretty;
         let warnings = kind.deprecation.iter().map(|text| text.to_string()).collect();
         let now = server.clock.now();

@@ -223,7 +223,10 @@ fn same(old: &Value, new: &Value) -> bool {
 fn count_annotations(kind: &Kind, new: &mut Value, old: &Value) {
     let deployment = &*kind.group == "apps" && &*kind.plural == "deployments";
     let generation = &old["metadata"]["generation"];
-    if deployment && new["metadata"]["generation"] == *generation && new["metadata"]["annotations"] != old["metadata"]["annotations"] {
+    if deployment
+        && new["metadata"]["generation"] == *generation
+        && new["metadata"]["annotations"] != old["metadata"]["annotations"]
+    {
         new["metadata"]["generation"] = (generation.as_i64().unwrap_or(0) + 1).into();
     }
 }
@@ -655,7 +658,9 @@ fn apply_config(
         return Err(Status::bad_request(format!("Object '{what}' is missing in '{value}'")));
     }
     if kind.is_custom() && (name != *kind.kind || api_version != kind.api_version()) {
-        return Err(Status::bad_request(format!("invalid object type: {api_version}, Kind={name}")));
+        return Err(Status::bad_request(format!(
+            "invalid object type: {api_version}, Kind={name}"
+        )));
     }
     if name != *kind.kind || api_version != kind.api_version() {
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", &api_version));
