@@ -70,7 +70,10 @@ pub fn delete_collection(call: &mut Call<'_>) -> Result<Response<Body>, Refusal>
             Err(refusal) => return Err(refusal),
         }
     }
-    let metadata = json!({"resourceVersion": call.server.store.revision().to_string()});
+    let mut metadata = json!({"resourceVersion": call.server.store.revision().to_string()});
+    if call.kind.is_custom() {
+        metadata["continue"] = "".into();
+    }
     Ok(view::list(call, shown, metadata))
 }
 
