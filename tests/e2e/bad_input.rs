@@ -51,7 +51,7 @@ async fn wrong_manifests_are_refused_in_the_words_of_knative() {
         (service("A_b", "", image, ""), "metadata.name"),
         (
             service("a", "", &format!("{image}, lifecycle: {{}}"), ""),
-            "must not set the field(s): spec.template.spec.containers[0].lifecycle",
+            "unknown field \"spec.template.spec.containers[0].lifecycle\"",
         ),
     ];
     for (manifest, wanted) in &cases {

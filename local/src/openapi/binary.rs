@@ -5,8 +5,8 @@
 
 use serde_json::Value;
 
-/// The content type.
-pub const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The content type. The one that old kubectls ask for has an `@` in it, which their own parser of answers refuses.
+pub const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 fn varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {
