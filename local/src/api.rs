@@ -209,7 +209,7 @@ impl Api {
             let services = server.services.read().clone();
             return proxied::answer(services.as_ref(), &target, &parts.method);
         }
-        match call::Call::new(server, user, target, parts, query, body)? {
+        match call::Call::find(server, user, target, parts, query, body)? {
             call::Found::Nothing(response) => Ok(response),
             call::Found::Call(mut call) => {
                 let result = call.run(&self.server).await;

@@ -106,9 +106,9 @@ impl Reader<'_> {
             let key = self.string()?;
             self.next("after object key", b":")?;
             self.path.push(Step::Field(key));
-            if self.order.is_some() {
-                let path = self.path_text();
-                self.order.as_mut().expect("checked above").push(path);
+            let path = self.order.is_some().then(|| self.path_text());
+            if let (Some(order), Some(path)) = (&mut self.order, path) {
+                order.push(path);
             }
             let value = self.value(depth + 1)?;
             let text = match self.path.last() {

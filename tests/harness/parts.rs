@@ -56,7 +56,7 @@ pub fn weft() -> PathBuf {
     assert!(output.status.success(), "weft does not build");
     let messages = String::from_utf8_lossy(&output.stdout);
     let of_weft = |line: &&str| line.contains("\"executable\":\"");
-    let line = messages.lines().filter(of_weft).next_back().expect("cargo names the binary");
+    let line = messages.lines().rfind(of_weft).expect("cargo names the binary");
     let message: serde_json::Value = serde_json::from_str(line).expect("cargo speaks JSON");
     let built = PathBuf::from(message["executable"].as_str().expect("the binary has a path"));
     assert!(fs::metadata(&built).is_ok(), "{} is there", built.display());

@@ -73,7 +73,7 @@ impl Bindings {
         let Some((before, name, after)) = placeholder(recorded) else { return recorded == found };
         let Some(rest) = found.strip_prefix(before) else { return false };
         let is_free = name.starts_with("<time")
-            || !name.ends_with(|it: char| it == '>')
+            || !name.ends_with('>')
             || !name.trim_end_matches('>').ends_with(|it: char| it.is_ascii_digit());
         if let Some(value) = self.0.get(name).filter(|_| !is_free) {
             let value = value.clone();

@@ -137,10 +137,7 @@ fn ask(
     if response.allowed {
         return Ok(Some(response));
     }
-    let code = u16::try_from(response.result.code)
-        .ok()
-        .filter(|code| (400..600).contains(code))
-        .unwrap_or(400);
+    let code = Some(response.result.code).filter(|code| (400..600).contains(code)).unwrap_or(400);
     let message =
         format!("admission webhook {name:?} denied the request: {}", response.result.message);
     let reason = match code {

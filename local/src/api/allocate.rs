@@ -84,10 +84,10 @@ pub fn before_update(
     let was_headless = old["spec"]["type"] == "ExternalName";
     if new["spec"]["type"] != "ExternalName" && !was_headless {
         for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            if new["spec"].get(field).is_none_or(|value| value.as_str() == Some("")) {
-                if let Some(value) = old["spec"].get(field) {
-                    new["spec"][field] = value.clone();
-                }
+            if new["spec"].get(field).is_none_or(|value| value.as_str() == Some(""))
+                && let Some(value) = old["spec"].get(field)
+            {
+                new["spec"][field] = value.clone();
             }
         }
     }
@@ -121,10 +121,10 @@ pub fn before_update(
             .filter_map(|port| port["nodePort"].as_u64())
             .collect();
         for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
-            if port["nodePort"].as_u64().is_some_and(|number| before.contains(&number)) {
-                if let Some(port) = port.as_object_mut() {
-                    port.remove("nodePort");
-                }
+            if port["nodePort"].as_u64().is_some_and(|number| before.contains(&number))
+                && let Some(port) = port.as_object_mut()
+            {
+                port.remove("nodePort");
             }
         }
     }
@@ -220,23 +220,23 @@ pub fn validate(server: &Server, kind: &Kind, value: &Value, old: Option<&Value>
     let spec = &value["spec"];
     let unchanged = |field: &str| old.is_some_and(|old| old["spec"].get(field) == spec.get(field));
     let address = spec["clusterIP"].as_str().unwrap_or_default();
-    if !matches!(address, "" | "None") && !unchanged("clusterIP") && spec["type"] != "ExternalName"
+    if !matches!(address, "" | "None")
+        && !unchanged("clusterIP")
+        && spec["type"] != "ExternalName"
+        && let Ok(parsed) = address.parse::<Ipv4Addr>()
     {
-        if let Ok(parsed) = address.parse::<Ipv4Addr>() {
-            let network = &server.network;
-            if !network.contains(parsed) {
-                let text = format!(
-                    "failed to allocate IP {address}: the provided network does not match the current range"
-                );
-                causes.push(Cause::invalid("spec.clusterIPs", &json!([address]), &text));
-            } else if taken(server, value["metadata"]["uid"].as_str().unwrap_or_default())
-                .addresses
-                .contains(address)
-            {
-                let text =
-                    format!("failed to allocate IP {address}: provided IP is already allocated");
-                causes.push(Cause::invalid("spec.clusterIPs", &json!([address]), &text));
-            }
+        let network = &server.network;
+        if !network.contains(parsed) {
+            let text = format!(
+                "failed to allocate IP {address}: the provided network does not match the current range"
+            );
+            causes.push(Cause::invalid("spec.clusterIPs", &json!([address]), &text));
+        } else if taken(server, value["metadata"]["uid"].as_str().unwrap_or_default())
+            .addresses
+            .contains(address)
+        {
+            let text = format!("failed to allocate IP {address}: provided IP is already allocated");
+            causes.push(Cause::invalid("spec.clusterIPs", &json!([address]), &text));
         }
     }
     if needs_ports(value) {

@@ -59,7 +59,7 @@ pub fn pretty(parts: &Parts) -> bool {
 
 impl<'a> Call<'a> {
     /// Finds the kind of a path and the form of its answer.
-    pub fn new(
+    pub fn find(
         server: &'a Server,
         user: User,
         path: Path,

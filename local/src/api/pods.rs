@@ -107,10 +107,10 @@ pub fn prepare_subresource(kind: &Kind, subresource: &str, new: &mut Value, old:
         }
         _ => kind.prepare_update(new, old),
     }
-    if new["metadata"]["managedFields"].is_null() {
-        if let Some(metadata) = new["metadata"].as_object_mut() {
-            metadata.remove("managedFields");
-        }
+    if new["metadata"]["managedFields"].is_null()
+        && let Some(metadata) = new["metadata"].as_object_mut()
+    {
+        metadata.remove("managedFields");
     }
 }
 

@@ -9,6 +9,9 @@ use super::status::{Refusal, Status};
 use crate::kinds::Kind;
 use crate::schema::quantity;
 
+/// A resource that is asked for beyond what is there: its name, what is asked for, used and allowed.
+type Over = (String, i64, i64, i64);
+
 /// Another writer may be faster; the quota is then read again.
 const ATTEMPTS: usize = 10;
 
@@ -115,7 +118,7 @@ fn count(
         if let Some(missing) = unsaid(kind, object, &hard) {
             return refuse(format!("failed quota: {}: must specify {missing}", quota.name()));
         }
-        let mut over: Vec<(String, i64, i64, i64)> = Vec::new();
+        let mut over: Vec<Over> = Vec::new();
         let mut changed = false;
         for (resource, more) in used {
             let Some(most) = hard.get(resource) else { continue };
@@ -131,14 +134,14 @@ fn count(
         }
         if !over.is_empty() {
             over.sort();
-            let list = |pick: &dyn Fn(&(String, i64, i64, i64)) -> i64| {
+            let list = |pick: fn(&Over) -> i64| {
                 over.iter()
                     .map(|one| format!("{}={}", one.0, shown(pick(one))))
                     .collect::<Vec<_>>()
                     .join(",")
             };
             let (requested, used, limited) =
-                (list(&|one| one.1), list(&|one| one.2), list(&|one| one.3));
+                (list(|one| one.1), list(|one| one.2), list(|one| one.3));
             return refuse(format!(
                 "exceeded quota: {}, requested: {requested}, used: {used}, limited: {limited}",
                 quota.name()

@@ -82,12 +82,9 @@ fn unsupported_field(kind: &Kind, field: &str) -> String {
     if kind.group.is_empty() && special.contains(&&*kind.plural) || kind.is_custom() {
         return format!("field label not supported: {field}");
     }
-    let scoped = if kind.namespaced {
-        "\"metadata.name\", \"metadata.namespace\""
-    } else {
-        "\"metadata.name\", \"metadata.namespace\""
-    };
-    format!("{field:?} is not a known field selector: only {scoped}")
+    format!(
+        "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+    )
 }
 
 /// Get of one object.

@@ -165,10 +165,10 @@ pub fn scale_of(object: &Value, paths: &ScalePaths) -> Value {
         }
         _ => {}
     }
-    if metadata["namespace"].is_null() {
-        if let Some(map) = scale["metadata"].as_object_mut() {
-            map.remove("namespace");
-        }
+    if metadata["namespace"].is_null()
+        && let Some(map) = scale["metadata"].as_object_mut()
+    {
+        map.remove("namespace");
     }
     scale
 }

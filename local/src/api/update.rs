@@ -353,19 +353,18 @@ fn patch_body(call: &Call<'_>, sort: Patch) -> Result<(Value, Vec<String>), Refu
         Patch::Strategic => Status::bad_request(error),
         _ => Status::bad_request(format!("error decoding patch: {error}")),
     })?;
-    if sort == Patch::Json {
-        if let Some(operations) = document
+    if sort == Patch::Json
+        && let Some(operations) = document
             .value
             .as_array()
             .filter(|operations| operations.len() > patch::json::MOST_OPERATIONS)
-        {
-            let most = patch::json::MOST_OPERATIONS;
-            let text = format!(
-                "The allowed maximum operations in a JSON patch is {most}, got {}",
-                operations.len()
-            );
-            return Err(Status::too_large(&text));
-        }
+    {
+        let most = patch::json::MOST_OPERATIONS;
+        let text = format!(
+            "The allowed maximum operations in a JSON patch is {most}, got {}",
+            operations.len()
+        );
+        return Err(Status::too_large(&text));
     }
     let mut problems: Vec<String> = document.duplicates;
     if sort == Patch::Json {

@@ -151,11 +151,11 @@ pub fn list(call: &Call<'_>, objects: Vec<Arc<Object>>, list_metadata: Value) ->
 
 /// An item of a list: those of built-in kinds do not say their type.
 fn item(kind: &Kind, mut value: Value) -> Value {
-    if !kind.is_custom() {
-        if let Some(map) = value.as_object_mut() {
-            map.remove("kind");
-            map.remove("apiVersion");
-        }
+    if !kind.is_custom()
+        && let Some(map) = value.as_object_mut()
+    {
+        map.remove("kind");
+        map.remove("apiVersion");
     }
     value
 }

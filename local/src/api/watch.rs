@@ -129,11 +129,7 @@ fn check_initial(call: &Call<'_>) -> Result<Option<bool>, Refusal> {
     let mut causes = Vec::new();
     if initial.is_some() && matching != "NotOlderThan" {
         let text = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-        if matching.is_empty() {
-            causes.push(Cause::forbidden("resourceVersionMatch", text));
-        } else {
-            causes.push(Cause::forbidden("resourceVersionMatch", text));
-        }
+        causes.push(Cause::forbidden("resourceVersionMatch", text));
     }
     if initial.is_none() && !matching.is_empty() {
         causes.push(Cause::forbidden(

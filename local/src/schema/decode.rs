@@ -310,10 +310,9 @@ fn unparsable(text: &str, rest: &str) -> String {
 
 /// Base64 with line breaks allowed, rewritten without them.
 fn bytes(text: &str) -> Result<Value, String> {
-    let mut at = 0;
     let mut digits = 0;
     let mut padding = 0;
-    for byte in text.bytes() {
+    for (at, byte) in text.bytes().enumerate() {
         match byte {
             b'\r' | b'\n' => {}
             b'=' if digits % 4 >= 2 && padding < 2 => {
@@ -323,7 +322,6 @@ fn bytes(text: &str) -> Result<Value, String> {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' if padding == 0 => digits += 1,
             _ => return Err(format!("illegal base64 data at input byte {at}")),
         }
-        at += 1;
     }
     if digits % 4 != 0 {
         return Err(format!("illegal base64 data at input byte {}", text.len() - digits % 4));

@@ -200,7 +200,9 @@ impl Reader<'_> {
             // A bare name at the start, as `kubectl -o jsonpath` takes it inside of braces.
             steps.push(Step::Field(self.name()));
         }
-        if self.take("$") || self.take("@") {}
+        if !self.take("$") {
+            self.take("@");
+        }
         loop {
             if self.take("..") {
                 steps.push(Step::Descend);

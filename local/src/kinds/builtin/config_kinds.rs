@@ -294,16 +294,12 @@ fn validate_secret(object: &Value) -> Vec<FieldError> {
             require("tls.crt");
             require("tls.key");
         }
-        "kubernetes.io/basic-auth" => {
-            if !has(data, "username") && !has(data, "password") {
-                require("username");
-                require("password");
-            }
+        "kubernetes.io/basic-auth" if !has(data, "username") && !has(data, "password") => {
+            require("username");
+            require("password");
         }
-        "kubernetes.io/ssh-auth" => {
-            if text(data, "ssh-privatekey").is_empty() {
-                errors.push(FieldError::required("data[ssh-privatekey]", ""));
-            }
+        "kubernetes.io/ssh-auth" if text(data, "ssh-privatekey").is_empty() => {
+            errors.push(FieldError::required("data[ssh-privatekey]", ""));
         }
         "kubernetes.io/dockerconfigjson" => errors.extend(is_json(data, ".dockerconfigjson")),
         "kubernetes.io/dockercfg" => errors.extend(is_json(data, ".dockercfg")),

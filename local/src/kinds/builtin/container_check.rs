@@ -226,10 +226,8 @@ fn value_from(variable: &Value, path: &str) -> Vec<FieldError> {
         let (source, path) = (&from[*kind], format!("{path}.{kind}"));
         match *kind {
             "fieldRef" => errors.extend(field_ref(source, &path, ENV_FIELDS)),
-            "resourceFieldRef" => {
-                if text(source, "resource").is_empty() {
-                    errors.push(FieldError::required(format!("{path}.resource"), ""));
-                }
+            "resourceFieldRef" if text(source, "resource").is_empty() => {
+                errors.push(FieldError::required(format!("{path}.resource"), ""));
             }
             "configMapKeyRef" | "secretKeyRef" => {
                 if text(source, "name").is_empty() {

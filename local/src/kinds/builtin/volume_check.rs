@@ -83,13 +83,11 @@ fn source(volume: &Value, path: &str) -> Vec<FieldError> {
             continue;
         }
         match *kind {
-            "emptyDir" => {
-                if has(given, "sizeLimit") {
-                    errors.extend(resource_check::not_negative(
-                        &given["sizeLimit"],
-                        &format!("{path}.sizeLimit"),
-                    ));
-                }
+            "emptyDir" if has(given, "sizeLimit") => {
+                errors.extend(resource_check::not_negative(
+                    &given["sizeLimit"],
+                    &format!("{path}.sizeLimit"),
+                ));
             }
             "hostPath" => {
                 let place = text(given, "path");
