@@ -56,8 +56,8 @@ pub struct Answer {
 pub fn namespace(case: &Value) -> String {
     let steps = case["steps"].as_array().into_iter().flatten();
     let paths = steps.filter_map(|step| step["request"]["path"].as_str());
-    let names = paths.filter_map(|path| path.split("/namespaces/").nth(1)?.split('/').next());
-    names.filter(|it| *it != SYSTEM).next().expect("a case has a namespace").to_owned()
+    let mut names = paths.filter_map(|path| path.split("/namespaces/").nth(1)?.split('/').next());
+    names.find(|it| *it != SYSTEM).expect("a case has a namespace").to_owned()
 }
 
 impl Platform {
