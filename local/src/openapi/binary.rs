@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-/// The content type. The one that old kubectls ask for has an `@` in it, which their own parser of answers refuses.
+/// The content type of the answer: the one that clients ask for has an `@`, which they cannot read themselves.
 pub const MEDIA_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 fn varint(mut value: u64, out: &mut Vec<u8>) {
