@@ -185,10 +185,11 @@ impl<W, A: Copy> Assign<W, A> {
     /// The pod with the fewest requests in flight, if that is less than `limit`.
     fn least(&mut self, limit: u32) -> Option<usize> {
         let count = self.slots.len();
+        // Pods may have been forgotten since.
+        let turn = if self.turn < count { self.turn } else { 0 };
         let mut best: Option<(usize, u32)> = None;
         for step in 0..count {
-            let index =
-                if self.turn + step < count { self.turn + step } else { self.turn + step - count };
+            let index = if turn + step < count { turn + step } else { turn + step - count };
             let slot = self.slots[index];
             if slot.state != State::Open || slot.in_flight >= best.map_or(limit, |(_, least)| least)
             {

@@ -372,12 +372,13 @@ fn operation(kind: &Kind, verb: &str, action: &str, version: Version) -> Value {
         "x-kubernetes-action": action, "x-kubernetes-group-version-kind": gvk(kind),
     });
     if verb == "patch" && version == Version::Two {
-        operation["consumes"] = json!([
-            "application/json-patch+json",
-            "application/merge-patch+json",
-            "application/strategic-merge-patch+json",
-            "application/apply-patch+yaml"
-        ]);
+        let mut types = vec!["application/json-patch+json", "application/merge-patch+json"];
+        // Clients choose by this list, and custom kinds have no strategy.
+        if !kind.is_custom() {
+            types.push("application/strategic-merge-patch+json");
+        }
+        types.push("application/apply-patch+yaml");
+        operation["consumes"] = json!(types);
     }
     operation
 }

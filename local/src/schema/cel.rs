@@ -74,14 +74,23 @@ pub fn compile(text: &str) -> Result<Program, String> {
     if text.len() > LONGEST {
         return Err(format!("expression of {} bytes is longer than {LONGEST}", text.len()));
     }
-    let gate = std::panic::catch_unwind(|| {
-        cel::parser::Parser::default().parse(text).map(drop).map_err(|error| error.to_string())
-    });
-    gate.unwrap_or_else(|_| Err("the expression cannot be parsed".to_owned()))?;
-    let program =
-        std::panic::catch_unwind(|| Program::compile(text).map_err(|error| error.to_string()));
-    program.unwrap_or_else(|_| Err("the expression cannot be compiled".to_owned()))
+    // The parsers recurse with the nesting of the text, deeper than a thread of the runtime bears.
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(PARSER_STACK);
+        let compiling = thread.spawn_scoped(scope, || {
+            let gate = cel::parser::Parser::default().parse(text);
+            gate.map(drop).map_err(|error| error.to_string())?;
+            Program::compile(text).map_err(|error| error.to_string())
+        });
+        let compiling = compiling.map_err(|error| format!("start to compile: {error}"))?;
+        // A panic of the parser is the expression's fault.
+        compiling.join().unwrap_or_else(|_| Err("the expression cannot be compiled".to_owned()))
+    })
 }
+
+/// Stack for the parsers at the deepest nesting that they admit (96), in unoptimised builds too. Only
+/// what is touched of it takes memory.
+const PARSER_STACK: usize = 64 << 20;
 
 /// All rules that do not hold. `old` is what the object replaces.
 pub fn validate(value: &Value, old: Option<&Value>, node: Node<'_>) -> Vec<FieldError> {
