@@ -1,4 +1,4 @@
-//! Parses templates.
+//! Parses the text of templates into nodes.
 //!
 //! Pure: text in, nodes out. Source: Go's `text/template/parse`.
 

@@ -1,6 +1,6 @@
 //! `x-kubernetes-validations`: rules of custom resources in the Common Expression Language.
 //!
-//! Pure: objects and rules in, errors out. Expressions are compiled when first needed.
+//! Objects and rules in, errors out; each expression is compiled when first needed, on a thread of its own.
 //! Source: k8s.io/apiextensions-apiserver `pkg/apiserver/schema/cel/validation.go`.
 
 use std::sync::{Arc, OnceLock};
