@@ -154,9 +154,12 @@ impl Api {
         *self.server.services.write() = Some(services);
     }
 
-    /// Who the bearer of a request's token is; none when there is a token and it is not valid.
-    pub fn identify(&self, authorization: Option<&str>) -> Option<User> {
-        let Some(header) = authorization else { return Some(User::anonymous()) };
+    /// Who makes a request: the bearer of its token. None when that is nobody known, and when there is no token
+    /// for a path that is not open to everyone.
+    pub fn identify(&self, path: &str, authorization: Option<&str>) -> Option<User> {
+        let Some(header) = authorization else {
+            return is_open(path).then(User::anonymous);
+        };
         let token =
             header.strip_prefix("Bearer ").or_else(|| header.strip_prefix("bearer "))?.trim();
         self.server.tokens.user(token, self.server.clock.now(), &self.server.store)
@@ -220,6 +223,12 @@ impl Api {
             }
         }
     }
+}
+
+/// Whether a path is answered without a token, as kube-apiserver answers it where all else needs one: load balancers
+/// and clients ask for health and version before they log in.
+fn is_open(path: &str) -> bool {
+    health::is_health(path) || path.trim_end_matches('/') == "/version"
 }
 
 /// The form of an answer that is not an object: from what the client accepts and the query.

@@ -185,7 +185,7 @@ async fn answer_request(
 ) -> http::Response<answer::Body> {
     let authorization =
         request.headers().get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    match api.identify(authorization) {
+    match api.identify(request.uri().path(), authorization) {
         Some(user) => api.as_user(user).handle(request).await,
         None => answer::refusal(Style::default(), &Status::unauthorized()),
     }

@@ -3,6 +3,7 @@
 use std::{fs, net::TcpListener, time::Duration};
 
 use anyhow::bail;
+use serde_json::{Value, json};
 use tests::{eventually::eventually, http, kubectl::Version, platform::Platform};
 
 /// A Service whose container and annotations are as given.
@@ -146,7 +147,8 @@ async fn a_start_that_cannot_be_says_what_to_do() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_wants_its_token() {
     let platform = Platform::start().await;
-    let server = format!("--server=https://{}", platform.running().api_addr);
+    let api = format!("https://{}", platform.running().api_addr);
+    let server = format!("--server={api}");
     let words = [
         "--kubeconfig=/dev/null",
         "--insecure-skip-tls-verify",
@@ -158,13 +160,41 @@ async fn the_api_wants_its_token() {
     ];
     let error = platform.kubectl().run_words(&words, "").await.err();
     assert!(error.contains("Unauthorized") || error.contains("must be logged in"), "{error}");
-    let url = format!("https://{}/api/v1/pods", platform.running().api_addr);
-    let curl = std::process::Command::new("curl")
-        .args(["-sk", "-o", "/dev/null", "-w", "%{http_code}", &url])
-        .output()
-        .expect("curl is needed to call the API without a token; install it");
-    let code = String::from_utf8_lossy(&curl.stdout).into_owned();
-    assert!(matches!(&*code, "401" | "403"), "without a token: {code}");
+
+    let curl = |path: &str, headers: &[&str]| {
+        let mut command = std::process::Command::new("curl");
+        command.args(["-sk", "-w", "\n%{http_code}"]).arg(format!("{api}{path}"));
+        for header in headers {
+            command.args(["-H", header]);
+        }
+        let output = command.output().expect("curl is needed to call the API; install it");
+        let text = String::from_utf8(output.stdout).expect("the API answers with text");
+        let (body, code) = text.rsplit_once('\n').expect("the code comes last");
+        (code.to_owned(), body.to_owned())
+    };
+    let wrong = ["Authorization: Bearer wrong"];
+    let refused: [(&str, &[&str]); 7] = [
+        ("/api/v1/pods", &[]),
+        ("/api/v1/pods", &wrong),
+        ("/api/v1/pods", &["Authorization: Basic YWRtaW46YWRtaW4="]),
+        ("/api", &[]),
+        ("/nowhere", &[]),
+        ("/version", &wrong),
+        ("/healthz", &wrong),
+    ];
+    for (path, headers) in refused {
+        let (code, body) = curl(path, headers);
+        assert_eq!(code, "401", "{path} with {headers:?}: {body}");
+        let status: Value = serde_json::from_str(&body).expect("a refusal is a Status");
+        let wanted = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": "Unauthorized", "reason": "Unauthorized", "code": 401,
+        });
+        assert_eq!(status, wanted, "{path} with {headers:?}");
+    }
+    for path in ["/version", "/healthz", "/livez", "/readyz"] {
+        assert_eq!(curl(path, &[]).0, "200", "{path} is open to everyone");
+    }
     assert!(platform.running().api_addr.ip().is_loopback());
     use std::os::unix::fs::PermissionsExt;
     let mode = fs::metadata(platform.data_dir().join("kubeconfig")).unwrap().permissions().mode();
