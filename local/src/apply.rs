@@ -4,6 +4,7 @@
 
 pub mod compare;
 pub mod item;
+pub mod last_applied;
 pub mod managed;
 pub mod merge;
 pub mod set;

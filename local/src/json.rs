@@ -33,6 +33,13 @@ pub fn order(bytes: &[u8]) -> Vec<String> {
     reader.order.unwrap_or_default()
 }
 
+/// A document as Go writes it: keys in order, and what has a meaning in HTML escaped.
+pub fn go_text(value: &Value) -> String {
+    // These letters stand only within strings.
+    let text = value.to_string().replace('<', "\\u003c").replace('>', "\\u003e");
+    text.replace('&', "\\u0026").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
+}
+
 enum Step {
     Field(String),
     Index(usize),

@@ -128,6 +128,32 @@ async fn objects_are_made_read_changed_and_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn server_side_apply_takes_over_from_client_side_apply_and_gives_back() {
+    let platform = Platform::start().await;
+    for version in Version::ALL {
+        let kubectl = platform.kubectl_of(version);
+        // In turn, without a word of conflicts; what a turn does not name any more is gone after it.
+        let turns = [
+            ("apply -f -", "{colour: blue}", "{\"colour\":\"blue\"}"),
+            (
+                "apply --server-side -f -",
+                "{colour: red, size: big}",
+                "{\"colour\":\"red\",\"size\":\"big\"}",
+            ),
+            ("apply -f -", "{colour: green}", "{\"colour\":\"green\"}"),
+            ("apply --server-side -f -", "{colour: yellow}", "{\"colour\":\"yellow\"}"),
+            ("apply --server-side -f -", "{size: big}", "{\"size\":\"big\"}"),
+        ];
+        for (turn, (line, data, wanted)) in turns.into_iter().enumerate() {
+            kubectl.run_with(line, &CONFIG.replace("{colour: blue}", data)).await.ok();
+            let got = kubectl.run("get configmap settings -o jsonpath={.data}").await.ok();
+            assert_eq!(got, wanted, "{version:?}, turn {turn}: {line}");
+        }
+        kubectl.run("delete configmap settings").await.ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn deployments_are_scaled_rolled_and_deleted() {
     let platform = with_shell().await;
     for version in Version::ALL {

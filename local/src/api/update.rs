@@ -12,7 +12,7 @@ use super::create::{self, CHANGED, Inserted, causes, name_of, store_refusal};
 use super::query::{self, WriteOptions};
 use super::status::{Cause, Refusal, Status};
 use super::{admit, allocate, authorize, definitions, delete, namespaces, pods, resource_of, view};
-use crate::apply::managed;
+use crate::apply::{last_applied, managed};
 use crate::kinds::Kind;
 use crate::patch;
 use crate::store::{self, Object};
@@ -599,7 +599,7 @@ fn apply(call: &mut Call<'_>, options: &WriteOptions) -> Result<Response<Body>, 
         };
         let old = view::value_of(&kind, &old_object);
         check_applied_revision(call, &config, &old)?;
-        let merged = managed::apply(
+        let merged = last_applied::apply(
             &kind,
             &old,
             &config,
@@ -740,7 +740,7 @@ fn apply_new(
         return Err(Status::conflict(&kind.group, &kind.plural, &call.path.name, &why));
     }
     let empty = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {}});
-    let merged = managed::apply(
+    let merged = last_applied::apply(
         &kind,
         &empty,
         &config,

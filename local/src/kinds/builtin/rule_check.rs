@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use crate::json::go_text;
 use crate::kinds::problem::FieldError;
 use crate::kinds::walk::{entries, list, text};
 use crate::schema::cel;
@@ -144,10 +145,7 @@ fn wrong_reference(expression: &str, schema: &Value) -> Option<String> {
 
 /// A rule as Go writes it: its own names in its own order, `<`, `>` and `&` escaped.
 fn shown(rule: &Value) -> String {
-    let quoted = |field: &str| {
-        let text = Value::from(text(rule, field)).to_string();
-        text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
-    };
+    let quoted = |field: &str| go_text(&Value::from(text(rule, field)));
     let or_null = |field: &str| {
         rule.get(field).filter(|value| !value.is_null()).map_or("null".to_owned(), Value::to_string)
     };
