@@ -251,6 +251,18 @@ impl Kind {
     pub fn default(&self, object: &mut Value) {
         match self.source {
             Source::Builtin(facts) => (facts.strategy.default)(object),
+            Source::Custom(_) => {
+                prune::drop_nulls(object, self.schema().root());
+                prune::default(object, self.schema().root());
+            }
+        }
+    }
+
+    /// Fills in the defaults of an object that admission has changed. What is not allowed stays, to be refused: upstream
+    /// takes nulls away only from what clients send.
+    pub fn default_admitted(&self, object: &mut Value) {
+        match self.source {
+            Source::Builtin(facts) => (facts.strategy.default)(object),
             Source::Custom(_) => prune::default(object, self.schema().root()),
         }
     }

@@ -202,8 +202,15 @@ impl Writer {
         if !properties.is_empty() {
             out["properties"] = Value::Object(properties);
         }
-        if !node.required.is_empty() {
-            out["required"] = node.required.iter().map(|name| Value::from(&**name)).collect();
+        // Upstream never demands metadata; the types here have it always.
+        let required: Vec<Value> = node
+            .required
+            .iter()
+            .filter(|name| &***name != "metadata")
+            .map(|it| (&**it).into())
+            .collect();
+        if !required.is_empty() {
+            out["required"] = required.into();
         }
         if let Some(items) = node.items() {
             out["items"] = self.place(items);

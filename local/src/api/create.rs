@@ -83,7 +83,7 @@ pub fn insert(
         limits::before_create(server, &kind, &mut value)?;
         let before = admit::admit(call, "CREATE", &mut value, None, options.dry_run)?;
         if before {
-            kind.default(&mut value);
+            kind.default_admitted(&mut value);
         }
         kind.prepare_create(&mut value);
         namespaces::prepare(&kind, &mut value);

@@ -149,7 +149,7 @@ pub fn replace(
         pods::prepare_subresource(&kind, &subresource, &mut new, &old);
     }
     if admit::admit(call, "UPDATE", &mut new, Some(&old), options.dry_run)? {
-        kind.default(&mut new);
+        kind.default_admitted(&mut new);
         if subresource.is_empty() {
             kind.prepare_update(&mut new, &old);
         }

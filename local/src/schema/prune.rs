@@ -3,7 +3,7 @@
 //! Pure: a value is changed beside its schema.
 //! Source: k8s.io/apiextensions-apiserver `pkg/apiserver/schema/{pruning,defaulting,objectmeta}`.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::decode::{Decoded, decode};
 use super::{Node, Type};
@@ -92,34 +92,48 @@ fn walk(
     Ok(())
 }
 
-/// Fills in defaults. A null where none may be counts as absent.
+/// Fills in defaults, also where a null stands that may not.
 pub fn default(value: &mut Value, node: Node<'_>) {
+    walk_fields(value, node, &|fields, name, child| {
+        let Some(default) = &child.edge.default else { return };
+        if fields.get(name).is_none_or(|value| value.is_null() && !child.edge.nullable) {
+            fields.insert(name.to_owned(), default.clone());
+        }
+    });
+}
+
+/// Takes away nulls that may not be and that no default replaces: clients mean nothing by them.
+pub fn drop_nulls(value: &mut Value, node: Node<'_>) {
+    walk_fields(value, node, &|fields, name, child| {
+        let stays = child.edge.nullable || child.name.is_some() || child.edge.default.is_some();
+        if !stays && fields.get(name).is_some_and(Value::is_null) {
+            fields.remove(name);
+        }
+    });
+}
+
+/// Calls `visit` with each declared field of each object, from the outside in; typed objects are left alone.
+fn walk_fields(
+    value: &mut Value,
+    node: Node<'_>,
+    visit: &impl Fn(&mut Map<String, Value>, &str, &Node<'_>),
+) {
     match value {
         Value::Object(fields) => {
             for (name, child) in node.properties() {
-                let null = fields.get(name).is_some_and(Value::is_null)
-                    && !child.edge.nullable
-                    && child.name.is_none();
-                if null {
-                    fields.remove(name);
-                }
-                if let Some(default) =
-                    child.edge.default.as_ref().filter(|_| !fields.contains_key(name))
-                {
-                    fields.insert(name.to_owned(), default.clone());
-                }
+                visit(fields, name, &child);
             }
             for (name, value) in fields.iter_mut() {
                 if let Some(child) = node.field(name)
                     && child.name.is_none()
                 {
-                    default(value, child);
+                    walk_fields(value, child, visit);
                 }
             }
         }
         Value::Array(items) => {
             if let Some(of) = node.items() {
-                items.iter_mut().for_each(|item| default(item, of));
+                items.iter_mut().for_each(|item| walk_fields(item, of, visit));
             }
         }
         _ => {}
