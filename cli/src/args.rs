@@ -41,7 +41,7 @@ pub enum Command {
     /// Say which program runs when a manifest names an image.
     #[command(subcommand)]
     Image(Image),
-    /// Print the logs of all pods of a service, also across scale to zero and back.
+    /// Print the logs of all pods of a service, also of those that scaling to zero has ended.
     Logs(Logs),
     /// Show the last scaling decisions of a service, each with its reason.
     Explain(Explain),

@@ -56,6 +56,11 @@ pub fn kubeconfig(data_dir: &Path) -> PathBuf {
     data_dir.join("kubeconfig")
 }
 
+/// Where what pods write is kept.
+pub fn logs(data_dir: &Path) -> PathBuf {
+    data_dir.join("logs")
+}
+
 /// What the platform that runs from `data_dir` noted, if one runs.
 pub fn running(data_dir: &Path) -> anyhow::Result<Option<Running>> {
     let path = note(data_dir);

@@ -46,6 +46,7 @@ use crate::{
 
 pub mod cgroup;
 pub mod environment;
+pub mod kept;
 pub mod leftovers;
 pub mod machine;
 pub mod namespace;

@@ -1,6 +1,6 @@
 //! One Service from its manifest to its answer, to zero and back.
 
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
 use tests::{eventually::eventually, kubectl::Version, platform::Platform};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -45,6 +45,53 @@ async fn serves_goes_to_zero_and_comes_back() {
     let line = wait_for("Running").await;
     assert!(line.starts_with("hello-00001-deployment-"), "{line}");
     watch.kill().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_tell_of_pods_that_are_gone_and_go_on_across_zero() {
+    let platform = super::kubectl::with_shell().await;
+    let manifest = "
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata: {name: hello}
+spec:
+  template:
+    spec:
+      containers:
+      - image: dev.local/sh
+        args: [-c, 'echo begun; exec \"$0\" sample hello > /dev/null 2>&1', WEFT]
+";
+    let weft = platform.weft(&[]).get_program().to_str().unwrap().to_owned();
+    platform.apply(&manifest.replace("WEFT", &weft)).await;
+    platform.ready("hello").await;
+    let host = platform.host("hello").await;
+    platform.at_zero("hello").await;
+
+    let printed = |arguments: &[&str]| {
+        let output = platform.weft(&[&["logs", "hello"], arguments].concat()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let once = printed(&[]);
+    assert!(once.starts_with("hello-00001-deployment-"), "{once}");
+    assert!(once.lines().all(|line| line.ends_with(": begun")), "{once}");
+    let pods = once.lines().count();
+    assert_eq!(printed(&["--tail", "0"]), "");
+
+    let mut follow = platform.weft(&["logs", "hello", "-f"]);
+    follow.stdout(Stdio::piped());
+    let mut follow = tokio::process::Command::from(follow).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    for turn in 0..pods + 2 {
+        let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await;
+        let line = line.unwrap_or_else(|_| panic!("line {turn} does not come")).unwrap().unwrap();
+        assert!(line.ends_with(": begun"), "{line}");
+        if turn + 1 >= pods {
+            platform.at_zero("hello").await;
+            platform.get(&host, "/").await.unwrap().ok().unwrap();
+        }
+    }
+    follow.kill().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

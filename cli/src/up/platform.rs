@@ -87,7 +87,7 @@ impl Platform {
 
         // The Kubernetes API, in this process and on its port.
         let api = open_api(data_dir, clock)?;
-        let outputs = Outputs::open(data_dir.join("logs"), clock)
+        let outputs = Outputs::open(place::logs(data_dir), clock)
             .with_context(|| format!("open the logs in {}", data_dir.display()))?;
         api.set_logs(Arc::new(outputs.clone()));
         let certificate = Certificate::open(Some(data_dir))?;

@@ -4,7 +4,7 @@
 //! `RUN.log.1`. A line is the time, `F` (or `P` where a long line goes on in the next), and the text.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     os::fd::OwnedFd,
@@ -24,15 +24,16 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use crate::logs::{self, Options, Refusal};
+use crate::{
+    logs::{self, Options, Refusal},
+    node::kept,
+};
 
 /// A file that reaches this size is put aside, in place of the one put aside before: a container keeps at
 /// most twice this, as kubelet's default `containerLogMaxSize` has it.
 const LARGEST_FILE: u64 = 10 << 20;
 /// A longer line is stored in parts, as container runtimes do.
 const LONGEST_PART: usize = 16 << 10;
-/// Pods whose logs are kept after they are gone, so that a service's log survives its scaling to zero.
-const PODS_KEPT: usize = 200;
 /// Pieces of a log on their way to a reader; a slow reader holds up only its own task.
 const PIECES: usize = 8;
 /// Size of a piece read from a file.
@@ -74,7 +75,7 @@ pub struct Output {
 }
 
 impl Outputs {
-    /// The logs below `folder`; those of pods beyond the number kept go, oldest first.
+    /// The logs below `folder`; those of pods beyond what is kept go, oldest first.
     pub fn open(folder: PathBuf, clock: Clock) -> io::Result<Self> {
         fs::create_dir_all(&folder)?;
         let outputs = Self { shared: Arc::new(Shared { folder, clock, live: Mutex::default() }) };
@@ -82,10 +83,17 @@ impl Outputs {
         Ok(outputs)
     }
 
-    /// Begins the output of a run of a container.
-    pub fn create(&self, place: &Place, attempt: u32) -> io::Result<Output> {
-        let folder = self.folder(place);
+    /// Begins the output of a run of a container of a pod with these labels.
+    pub fn create(
+        &self,
+        place: &Place,
+        labels: Option<&BTreeMap<String, String>>,
+        attempt: u32,
+    ) -> io::Result<Output> {
+        let pod = self.pod_folder(place);
+        let folder = pod.join(&place.container);
         fs::create_dir_all(&folder)?;
+        kept::note(&pod, labels)?;
         if let Some(old) = attempt.checked_sub(2) {
             // Only the run before is ever asked for. It may never have run.
             let old = folder.join(format!("{old}.log"));
@@ -111,27 +119,17 @@ impl Outputs {
 
     /// Notes that a pod is gone: its logs stay until newer ones take their place.
     pub fn prune(&self) {
-        let Ok(folders) = fs::read_dir(&self.shared.folder) else { return };
-        let mut pods: Vec<_> = folders
-            .flatten()
-            .filter_map(|it| Some((it.metadata().ok()?.modified().ok()?, it.path())))
-            .collect();
-        if pods.len() <= PODS_KEPT {
-            return;
-        }
-        pods.sort();
         let live: Vec<PathBuf> = self.shared.live.lock().keys().cloned().collect();
-        let surplus = pods.len() - PODS_KEPT;
-        for (_, path) in pods.into_iter().take(surplus) {
-            if !live.iter().any(|it| it.starts_with(&path)) {
-                let _ = fs::remove_dir_all(path);
-            }
-        }
+        kept::prune(&self.shared.folder, |pod| live.iter().any(|it| it.starts_with(pod)));
+    }
+
+    fn pod_folder(&self, place: &Place) -> PathBuf {
+        let Place { namespace, pod, uid, .. } = place;
+        self.shared.folder.join(format!("{namespace}_{pod}_{uid}"))
     }
 
     fn folder(&self, place: &Place) -> PathBuf {
-        let Place { namespace, pod, uid, container } = place;
-        self.shared.folder.join(format!("{namespace}_{pod}_{uid}")).join(container)
+        self.pod_folder(place).join(&place.container)
     }
 
     /// The log of one container, in pieces; the channel closes at its end.
@@ -185,7 +183,7 @@ impl logs::Logs for Outputs {
 }
 
 /// The files of a container's runs, oldest first.
-fn runs(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn runs(folder: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|it| it.path());
     let mut runs: Vec<(u32, PathBuf)> = files
         .filter(|it| it.extension().is_some_and(|it| it == "log"))
@@ -246,8 +244,10 @@ impl Output {
     /// failed and left none.
     pub fn tail(&mut self, limit: usize) -> String {
         self.flush();
-        let lines = read_lines(&self.path).unwrap_or_default();
-        let text: Vec<&str> = lines.iter().rev().take(80).map(|line| split_line(line).2).collect();
+        let stored = stored(&self.path).unwrap_or_default();
+        let stored = String::from_utf8_lossy(&stored);
+        let text: Vec<&str> =
+            stored.lines().rev().take(80).map(|line| split_line(line).2).collect();
         let mut tail: String = text.into_iter().rev().collect::<Vec<_>>().join("\n");
         if !tail.is_empty() {
             tail.push('\n');
@@ -309,11 +309,17 @@ fn split_line(line: &str) -> (&str, &str, &str) {
     (time, mark, text)
 }
 
-/// Every stored line of a run, oldest first.
-fn read_lines(path: &Path) -> io::Result<Vec<String>> {
+/// All that is stored of a run.
+pub(super) fn stored(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = fs::read(rotated(path)).unwrap_or_default();
     bytes.extend(fs::read(path)?);
-    Ok(String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect())
+    Ok(bytes)
+}
+
+/// What a container wrote, of what is stored.
+pub(super) fn plain(stored: &[u8]) -> Vec<u8> {
+    let lines: Vec<&[u8]> = stored.split_inclusive(|byte| *byte == b'\n').collect();
+    Reader { request: Options::default(), left: u64::MAX }.text(&lines)
 }
 
 /// Sends what `request` asks for; with `changes`, goes on until the run ends.
@@ -370,7 +376,8 @@ async fn copy(
     }
 }
 
-fn start_of_last_lines(bytes: &[u8], count: u64) -> usize {
+/// Where the last lines of stored bytes begin.
+pub(super) fn start_of_last_lines(bytes: &[u8], count: u64) -> usize {
     let ends = bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
     let mut ends =
         ends.map(|(index, _)| index + 1).skip(usize::try_from(count).unwrap_or(usize::MAX));
@@ -453,7 +460,7 @@ mod tests {
         let folder = Folder::new();
         let outputs = &folder.1;
         assert!(outputs.pieces(&place(), Options::default()).is_err());
-        let mut output = outputs.create(&place(), 0).unwrap();
+        let mut output = outputs.create(&place(), None, 0).unwrap();
         output.write(b"one\ntw");
         output.write(b"o\nthree\nfo");
         let all = Options::default();
@@ -476,7 +483,7 @@ mod tests {
         assert_eq!(text, "one");
 
         assert!(outputs.pieces(&place(), Options { previous: true, ..all.clone() }).is_err());
-        drop(outputs.create(&place(), 1).unwrap());
+        drop(outputs.create(&place(), None, 1).unwrap());
         assert_eq!(read(outputs, all.clone()).await, "");
         assert_eq!(read(outputs, Options { previous: true, ..all }).await, "one\ntwo\nthree\nfo\n");
     }
@@ -485,7 +492,7 @@ mod tests {
     async fn follows_to_the_end_and_through_rotation() {
         let folder = Folder::new();
         let outputs = &folder.1;
-        let mut output = outputs.create(&place(), 0).unwrap();
+        let mut output = outputs.create(&place(), None, 0).unwrap();
         output.largest = 1000;
         output.write(b"first\n");
         let follow = Options { follow: true, ..Options::default() };
@@ -518,7 +525,7 @@ mod tests {
     #[tokio::test]
     async fn long_lines_come_out_whole() {
         let folder = Folder::new();
-        let mut output = folder.1.create(&place(), 0).unwrap();
+        let mut output = folder.1.create(&place(), None, 0).unwrap();
         let long = "x".repeat(3 * LONGEST_PART + 7);
         for part in long.as_bytes().chunks(1000) {
             output.write(part);

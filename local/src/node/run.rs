@@ -264,7 +264,9 @@ impl Run {
             Failure::Blocked { reason: "CreateContainerError", message, back_off: false }
         })?;
         let (pipe, writer) = io::pipe().map_err(not_started)?;
-        let output = node.outputs.create(&self.place(), self.attempt).map_err(not_started)?;
+        let labels = self.context.pod.metadata.labels.as_ref();
+        let output =
+            node.outputs.create(&self.place(), labels, self.attempt).map_err(not_started)?;
         let mut launch = Launch {
             program: found,
             args: args.into_iter().map(OsString::from).collect(),
