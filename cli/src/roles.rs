@@ -1,10 +1,14 @@
 //! One role a process, against any cluster.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use ::config::Config;
 use activator::serve::{Activator, Settings, Sink};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use autoscaler::drive::{self, Autoscaler};
 use mesh::{
     ack::{self, Domains},
@@ -22,6 +26,7 @@ use runtime::{
     cluster::{Cluster, connect},
     config as live,
     events::Recorder,
+    lease::{self, Campaign, Leader},
     metrics::Metrics,
 };
 use tokio::{
@@ -36,6 +41,11 @@ use crate::args;
 /// The domain of the cluster's names.
 const CLUSTER_DOMAIN: &str = "cluster.local";
 
+/// Shortest time between tries to take or to keep a lease.
+const SHORTEST_RETRY: Duration = Duration::from_millis(500);
+/// Why a leader ends. Starting anew is the one way to be sure that nothing of it goes on.
+const LOST: &str = "lost the lease: another process leads now; this one ends, to be started again";
+
 /// What a role finds when it starts.
 struct Surroundings {
     cluster: Cluster,
@@ -44,6 +54,22 @@ struct Surroundings {
     metrics: Metrics,
     readiness: Readiness,
     stop: CancellationToken,
+    system_namespace: String,
+}
+
+impl Surroundings {
+    /// Runs for the role's lease.
+    fn campaign(&self, lease: &str, identity: &str) -> Campaign {
+        let election = self.config.borrow().leader_election.clone();
+        let times = lease::Times {
+            lease: election.lease_duration,
+            renew: election.renew_deadline,
+            // Each try is a request; a cluster that is configured to 0 means soon, not at once.
+            retry: election.retry_period.max(SHORTEST_RETRY),
+        };
+        let namespace = &self.system_namespace;
+        Campaign::start(&self.cluster, namespace, lease, identity, times)
+    }
 }
 
 /// `weft queue`: serves the pod it runs in until SIGTERM, then what is in flight.
@@ -60,48 +86,95 @@ pub async fn queue() -> anyhow::Result<()> {
     queue::role::run(settings, stop).await.context("serve the pod's ports")
 }
 
-/// `weft controller`.
+/// `weft controller`: of its processes one works, and the others wait to take over.
 pub async fn controller(role: args::Role) -> anyhow::Result<()> {
     let context = start(&role, "weft-controller").await?;
     let options = controller::Options {
         resolver: Arc::new(controller::revision::digest::AsNamed),
         system_namespace: role.system_namespace.as_str().into(),
     };
+    let campaign = context.campaign("weft-controller", &process_name());
     context.readiness.set(true);
-    controller::run(context.cluster.clone(), context.config.clone(), options).await;
+    if campaign.won().await {
+        tokio::select! {
+            () = controller::run(context.cluster.clone(), context.config.clone(), options) => {}
+            () = campaign.lost() => bail!(LOST),
+        }
+    }
     context.cluster.stopped().await;
+    campaign.resign().await;
     Ok(())
 }
 
-/// `weft autoscaler`.
+/// `weft autoscaler`: of its processes one decides, and the others pass reports on to it.
 pub async fn autoscaler(role: args::AutoscalerRole) -> anyhow::Result<()> {
     let context = start(&role.role, "weft-autoscaler").await?;
     let listener = listen(role.addr).await?;
+    let at = reachable_at(listener.local_addr().context("read the autoscaler's address")?);
+    let campaign = context.campaign("weft-autoscaler", &format!("{}_{at}", process_name()));
     let upstream = Arc::new(Pool::new(Default::default()));
-    let autoscaler = Autoscaler::start(
-        &context.cluster,
-        context.config.clone(),
-        &context.recorder,
-        &context.metrics,
-        drive::Settings {
-            system_namespace: role.role.system_namespace,
-            path: drive::Path::Probed(autoscaler::probe::over_http(upstream, CLUSTER_DOMAIN)),
-        },
-    );
+    let (sender, leader) = watch::channel(autoscaler::serve::Leader::Nobody);
+    context.cluster.spawn(follow(campaign.leader(), sender.clone()));
+    let stop = context.stop.clone();
+    let serving = autoscaler::serve::serve(listener, leader, upstream.clone(), stop);
+    let serving = tokio::spawn(serving);
     context.readiness.set(true);
-    autoscaler::serve::serve(listener, autoscaler, context.stop.clone()).await?;
+    if campaign.won().await {
+        let autoscaler = Autoscaler::start(
+            &context.cluster,
+            context.config.clone(),
+            &context.recorder,
+            &context.metrics,
+            drive::Settings {
+                system_namespace: role.role.system_namespace,
+                path: drive::Path::Probed(autoscaler::probe::over_http(upstream, CLUSTER_DOMAIN)),
+            },
+        );
+        sender.send_replace(autoscaler::serve::Leader::Here(autoscaler));
+        tokio::select! {
+            () = context.stop.cancelled() => {}
+            () = campaign.lost() => bail!(LOST),
+        }
+    }
+    serving.await.context("serve the autoscaler's port")??;
     context.cluster.stopped().await;
+    campaign.resign().await;
     Ok(())
+}
+
+/// Keeps the address of the autoscaler that leads, while it is another process.
+async fn follow(
+    mut election: watch::Receiver<Leader>,
+    sender: watch::Sender<autoscaler::serve::Leader>,
+) {
+    loop {
+        let elsewhere = match &*election.borrow_and_update() {
+            // From here on this process says so itself.
+            Leader::Here => return,
+            Leader::Nobody => None,
+            // As in its identity; another program's lease has none.
+            Leader::Elsewhere(identity) => {
+                identity.rsplit_once('_').and_then(|(_, address)| address.parse().ok())
+            }
+        };
+        sender.send_replace(match elsewhere {
+            Some(address) => autoscaler::serve::Leader::Elsewhere(address),
+            None => autoscaler::serve::Leader::Nobody,
+        });
+        if election.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// `weft activator`.
 pub async fn activator(role: args::ActivatorRole) -> anyhow::Result<()> {
     let context = start(&role.role, "weft-activator").await?;
-    let listener = listen(role.addr).await?;
+    let (http, h2c) = (listen(role.addr).await?, listen(role.h2c_addr).await?);
     let activator = hold(&context, &role.autoscaler)?;
     let handler = activator::role::handler(activator, context.readiness.clone(), CLUSTER_DOMAIN);
     context.readiness.set(true);
-    forward(&context, vec![(listener, handler)]).await;
+    forward(&context, vec![(http, handler.clone()), (h2c, handler)]).await;
     Ok(())
 }
 
@@ -177,7 +250,27 @@ async fn start(role: &args::Role, component: &'static str) -> anyhow::Result<Sur
     });
     let recorder = Recorder::start(&cluster, component);
     let config = live::watch(&cluster, &role.system_namespace, &recorder).await;
-    Ok(Surroundings { cluster, config, recorder, metrics, readiness, stop })
+    let system_namespace = role.system_namespace.clone();
+    Ok(Surroundings { cluster, config, recorder, metrics, readiness, stop, system_namespace })
+}
+
+/// The name of this process among those of its role: its pod's, or the machine's with its number.
+fn process_name() -> String {
+    config::env::text("POD_NAME").unwrap_or_else(|| {
+        let machine = rustix::system::uname();
+        format!("{}-{}", machine.nodename().to_string_lossy(), std::process::id())
+    })
+}
+
+/// Where other processes of the role reach a listener of this one.
+fn reachable_at(listener: SocketAddr) -> SocketAddr {
+    let pod = config::env::text("POD_IP").and_then(|it| it.parse().ok());
+    let here = || match listener.ip() {
+        // Without a pod the role's processes are on one machine.
+        ip if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(pod.unwrap_or_else(here), listener.port())
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
