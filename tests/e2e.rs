@@ -12,5 +12,7 @@ mod load;
 mod pods;
 #[path = "e2e/restart.rs"]
 mod restart;
+#[path = "e2e/roles.rs"]
+mod roles;
 #[path = "e2e/several.rs"]
 mod several;

@@ -1,5 +1,7 @@
 //! What the tests share: a platform of their own, the real clients, and assertions that wait.
 
+#[path = "harness/cluster.rs"]
+pub mod cluster;
 #[path = "harness/eventually.rs"]
 pub mod eventually;
 #[path = "harness/http.rs"]

@@ -345,7 +345,7 @@ impl Drop for Platform {
 }
 
 /// A folder that no other test has.
-fn new_home() -> PathBuf {
+pub fn new_home() -> PathBuf {
     let name = |at: u32| format!("weft-{}-{at}", std::process::id());
     let mut homes = (0..100_000).map(|at| std::env::temp_dir().join(name(at)));
     homes.find(|home| fs::create_dir(home).is_ok()).expect("one of the numbers is free")

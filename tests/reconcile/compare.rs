@@ -110,6 +110,10 @@ fn trim_deployment(object: &mut Value) {
             // What our queue reads in place of all others.
             variables.retain(|it| it["name"] != "QUEUE_SETTINGS");
         }
+        // Our image is the whole platform; upstream's is the queue alone.
+        if container["name"] == "queue-proxy" && container["args"] == serde_json::json!(["queue"]) {
+            container.as_object_mut().expect("containers are objects").remove("args");
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use api::{
 };
 use config::{
     Config,
+    domain::CLUSTER_DOMAIN,
     features::Flag,
     logging::Level,
     observability::{Metrics, MetricsProtocol, Observability, TracingProtocol},
@@ -80,6 +81,8 @@ pub fn container(revision: &Revision, config: &Config, system_namespace: &str) -
     Container {
         name: CONTAINER.to_owned(),
         image: Some(config.deployment.queue_sidecar_image.clone()),
+        // The image is the whole platform's; upstream's takes no argument and ignores this one.
+        args: Some(vec!["queue".to_owned()]),
         ports: Some(ports),
         env: Some(variables(revision, config, serving_port, system_namespace)),
         resources: Some(resources(revision, config)),
@@ -119,7 +122,7 @@ fn variables(
         value_from: Some(field(path)),
         ..EnvVar::default()
     };
-    let settings = settings(revision, config);
+    let settings = settings(revision, config, system_namespace);
     let level = config.logging.loglevel.get("queueproxy").map_or("", |level| match level {
         Level::Debug => "debug",
         Level::Info => "info",
@@ -186,7 +189,7 @@ fn variables(
     ]
 }
 
-fn settings(revision: &Revision, config: &Config) -> Settings {
+fn settings(revision: &Revision, config: &Config, system_namespace: &str) -> Settings {
     let spec = &revision.spec;
     let seconds = |value: Option<i64>| u64::try_from(value.unwrap_or_default()).unwrap_or_default();
     let observability = &config.observability;
@@ -211,6 +214,7 @@ fn settings(revision: &Revision, config: &Config) -> Settings {
         readiness: readiness(revision, config),
         request_log_template: log_template,
         log_probes: observability.logging_enable_probe_request_log,
+        report_to: format!("http://autoscaler.{system_namespace}.svc.{CLUSTER_DOMAIN}:8080"),
         ..Settings::default()
     }
 }

@@ -133,7 +133,8 @@ impl PodContext {
 impl Run {
     /// Runs the container to its end and reports what happens.
     pub async fn go(self) {
-        if self.container.name == api::queue::CONTAINER
+        if self.context.has_queue
+            && self.container.name == api::queue::CONTAINER
             && let Some(settings) = self.queue_settings().await
         {
             return self.queue(settings).await;

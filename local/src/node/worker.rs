@@ -120,7 +120,7 @@ pub async fn run(
         folder,
         drained: CancellationToken::new(),
         volumes: PodVolumes::default(),
-        has_queue: containers.iter().any(|it| it.name == api::queue::CONTAINER),
+        has_queue: containers.iter().any(|it| has_queue(&node, it)),
     });
     if !context.has_queue {
         // With a queue it is reachable when that runs.
@@ -145,6 +145,14 @@ pub async fn run(
     };
     worker.live(happened, news, stop).await;
     worker.close().await;
+}
+
+/// Whether the pod's queue runs in this process. It does not where the node knows its image: then that
+/// program runs, as on any other cluster, unless pods share the machine's network and so its ports.
+fn has_queue(node: &Shared, container: &k8s::Container) -> bool {
+    let image = container.image.as_deref().unwrap_or_default();
+    container.name == api::queue::CONTAINER
+        && (node.network.is_none() || node.settings.images.resolve(image).is_none())
 }
 
 struct Worker {

@@ -1,0 +1,163 @@
+//! Each role by itself, in pods of a cluster that knows nothing of the platform: requests pass from the
+//! gateway's process to the queue's, and of the controllers and autoscalers one works at a time.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context, ensure};
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
+use kube::{Api, api::DeleteParams};
+use tests::{
+    cluster::{Cluster, SYSTEM, role},
+    eventually::eventually,
+    platform::new_home,
+};
+
+/// Unoptimised processes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// A request for a host of the Service.
+const HOST: &str = "hello.default.example.com";
+
+/// As short as they may be, so that the test sees pods go and leases end.
+const CONFIG: &[(&str, &[(&str, &str)])] = &[
+    ("config-domain", &[("example.com", "")]),
+    ("config-autoscaler", &[("stable-window", "6s"), ("scale-to-zero-grace-period", "6s")]),
+    (
+        "config-leader-election",
+        &[("lease-duration", "4s"), ("renew-deadline", "3s"), ("retry-period", "1s")],
+    ),
+];
+
+async fn install(cluster: &Cluster) {
+    let kubeconfig = cluster.kubeconfig_of_pods();
+    let install = async |name: &str, replicas, ports: &[(&str, u16, u16)]| {
+        let arguments = [name, "--kubeconfig", &kubeconfig, "--log", "info"];
+        let objects = role(name, replicas, &arguments, ports);
+        cluster.kubectl().run_with("apply -f -", &objects.to_string()).await.ok();
+    };
+    install("controller", 2, &[]).await;
+    install("autoscaler", 2, &[("http", 8080, 8080)]).await;
+    install("activator", 1, &[("http", 80, 8012), ("http2", 81, 8013)]).await;
+    install("gateway", 1, &[("http", 80, 8080)]).await;
+    for name in ["controller", "autoscaler", "activator", "gateway"] {
+        let line = format!("rollout status deployment/{name} -n {SYSTEM} --timeout=90s");
+        cluster.kubectl().run(&line).await.ok();
+    }
+}
+
+async fn gateway(cluster: &Cluster) -> anyhow::Result<SocketAddr> {
+    let pods = cluster.pods(SYSTEM, "app=gateway").await?;
+    let ip = pods.iter().find_map(|it| it.status.as_ref()?.pod_ip.clone());
+    Ok(SocketAddr::new(ip.context("the gateway has no address")?.parse()?, 8080))
+}
+
+async fn says_hello(cluster: &Cluster) {
+    let to = gateway(cluster).await.expect("there is a gateway");
+    let (status, text) = cluster.get(to, HOST, "/").await.expect("the gateway answers");
+    assert_eq!((status, text.trim()), (200, "Hello World!"));
+}
+
+async fn at_zero(cluster: &Cluster) {
+    eventually(PATIENCE, "hello goes to zero", || async {
+        let pods = cluster.pods("default", "serving.knative.dev/service=hello").await?;
+        ensure!(pods.is_empty(), "it has {} pods", pods.len());
+        Ok(())
+    })
+    .await;
+}
+
+/// The pod that holds a lease.
+async fn leader(cluster: &Cluster, lease: &str) -> anyhow::Result<String> {
+    let leases: Api<Lease> = Api::namespaced(cluster.client().clone(), SYSTEM);
+    let spec = leases.get(lease).await?.spec.context("the lease says nothing")?;
+    let holder = spec.holder_identity.filter(|it| !it.is_empty()).context("nobody holds it")?;
+    Ok(holder.split('_').next().unwrap_or_default().to_owned())
+}
+
+/// Ends a pod at once, without a word from it, and waits until another holds its lease.
+async fn kill(cluster: &Cluster, lease: &str) {
+    let before = leader(cluster, lease).await.expect("somebody leads");
+    let pods: Api<Pod> = Api::namespaced(cluster.client().clone(), SYSTEM);
+    pods.delete(&before, &DeleteParams::default().grace_period(0)).await.expect("it is there");
+    eventually(PATIENCE, &format!("another takes the lease {lease}"), || async {
+        let now = leader(cluster, lease).await?;
+        ensure!(now != before, "{now} holds it still");
+        Ok(())
+    })
+    .await;
+}
+
+/// Queues that run as processes, by their command lines and their variables.
+fn queues() -> usize {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let is_queue = |path: std::path::PathBuf| {
+        let read = |name: &str| std::fs::read(path.join(name)).unwrap_or_default();
+        let has = |text: &[u8], part: &[u8]| text.windows(part.len()).any(|it| it == part);
+        has(&read("cmdline"), b"\0queue\0") && has(&read("environ"), b"SERVING_SERVICE=hello\0")
+    };
+    processes.filter(|it| is_queue(it.path())).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_alone_serve_and_a_second_of_each_takes_over() {
+    if !rustix::process::geteuid().is_root() {
+        // Only root gives pods addresses at which other processes reach them; what needs no pods is
+        // covered by the tests of leases and of each role.
+        println!("not root: pods have no network of their own");
+        return;
+    }
+    let cluster = Cluster::start(new_home(), CONFIG).await;
+    let told = std::panic::AssertUnwindSafe(story(&cluster));
+    let told = futures::FutureExt::catch_unwind(told).await;
+    if let Err(panic) = told {
+        report(&cluster).await;
+        cluster.stop().await;
+        std::panic::resume_unwind(panic);
+    }
+    cluster.stop().await;
+}
+
+async fn story(cluster: &Cluster) {
+    install(cluster).await;
+    let samples = tests::parts::root().join("deploy/samples/hello.yaml");
+    let words = ["apply", "-f", samples.to_str().expect("paths are text")];
+    cluster.kubectl().run_words(&words, "").await.ok();
+    let ready = "wait ksvc/hello --for=condition=Ready --timeout=90s";
+    cluster.kubectl().run(ready).await.ok();
+    says_hello(cluster).await;
+    assert_eq!(queues(), 1, "the queue is a process of its own here");
+
+    at_zero(cluster).await;
+    says_hello(cluster).await;
+
+    kill(cluster, "weft-autoscaler").await;
+    says_hello(cluster).await;
+    at_zero(cluster).await;
+    says_hello(cluster).await;
+
+    kill(cluster, "weft-controller").await;
+    let patch = r#"{"spec":{"template":{"metadata":{"annotations":{"a":"b"}}}}}"#;
+    cluster
+        .kubectl()
+        .run_words(&["patch", "ksvc", "hello", "--type", "merge", "-p", patch], "")
+        .await
+        .ok();
+    let second = "wait ksvc/hello --for=jsonpath={.status.latestReadyRevisionName}=hello-00002 --timeout=90s";
+    cluster.kubectl().run(second).await.ok();
+    says_hello(cluster).await;
+}
+
+async fn report(cluster: &Cluster) {
+    for line in [
+        "get ksvc,route,revision,kpa,king,sks,deploy,pods,svc,endpoints,lease -A -o wide",
+        "get events -A --sort-by=.lastTimestamp",
+        "logs -n knative-serving -l app=controller --tail=40 --prefix",
+        "logs -n knative-serving -l app=autoscaler --tail=40 --prefix",
+        "logs -n knative-serving -l app=activator --tail=40 --prefix",
+        "logs -n knative-serving -l app=gateway --tail=40 --prefix",
+        "logs -l serving.knative.dev/service=hello --all-containers --tail=40 --prefix",
+        "get ksvc,revision,kpa -o yaml",
+    ] {
+        let output = cluster.kubectl().run(line).await;
+        eprintln!("== kubectl {line}\n{}", output.result().unwrap_or_else(|error| error));
+    }
+}
