@@ -28,12 +28,12 @@ spec:
 ";
 
 /// Asks a URL once.
-fn asker(url: &str) -> String {
+fn asker(name: &str, url: &str) -> String {
     format!(
         "
 apiVersion: v1
 kind: Pod
-metadata: {{name: asker}}
+metadata: {{name: {name}}}
 spec:
   restartPolicy: Never
   terminationGracePeriodSeconds: 1
@@ -61,9 +61,27 @@ async fn each_pod_has_a_network_of_its_own_where_the_machine_allows_it() {
 
     platform.apply_sample("hello.yaml").await;
     platform.ready("hello").await;
-    platform.apply(&asker("http://hello.default.svc.cluster.local")).await;
-    eventually(Duration::from_secs(60), "a pod reaches a service by its name", || async {
-        let text = platform.kubectl().run("logs asker").await.result()?;
+    says_hello(&platform, "asker", "http://hello.default.svc.cluster.local").await;
+
+    // At zero a revision's own name leads to the activator, which holds the request.
+    platform.at_zero("hello").await;
+    let addresses = async |what: &str| {
+        let endpoints = platform.object(&format!("endpoints {what}")).await.unwrap();
+        let ip = |it: &Value| it["ip"].as_str().map(str::to_owned);
+        let all = endpoints["subsets"][0]["addresses"].as_array().cloned().unwrap_or_default();
+        all.iter().filter_map(ip).collect::<Vec<_>>()
+    };
+    let activators = addresses("activator-service -n knative-serving").await;
+    assert_eq!(activators.len(), 1);
+    assert_eq!(addresses("hello-00001").await, activators);
+    says_hello(&platform, "waker", "http://hello-00001.default.svc.cluster.local").await;
+}
+
+/// Has a pod ask `url`, and waits until it prints the answer.
+async fn says_hello(platform: &Platform, pod: &str, url: &str) {
+    platform.apply(&asker(pod, url)).await;
+    eventually(Duration::from_secs(60), &format!("a pod reaches {url}"), || async {
+        let text = platform.kubectl().run(&format!("logs {pod}")).await.result()?;
         match text.contains("Hello World!") {
             true => Ok(()),
             false => Err(format!("it printed {text:?}")),

@@ -11,6 +11,7 @@ use std::{
 
 use activator::serve::Activator;
 use anyhow::Context;
+use api::queue::{H2C_PORT, HTTP_PORT};
 use autoscaler::drive::{self, Autoscaler};
 use controller::revision::digest::{Question, Resolver};
 use kube::Client;
@@ -30,7 +31,10 @@ use proxy::{
     drain,
     serve::{Shards, serve_on},
 };
-use runtime::{clock::Clock, cluster::Cluster, config as live, events::Recorder, metrics::Metrics};
+use runtime::{
+    admin::Readiness, clock::Clock, cluster::Cluster, config as live, events::Recorder,
+    metrics::Metrics,
+};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -162,19 +166,28 @@ impl Platform {
             Arc::new(move |report| reports.send(report)),
             activator::serve::Settings::new(NODE),
         );
-        let gateway = Gateway::new(&cluster, Arc::new(activator), node.upstream());
+        install::activator(cluster.client(), &system, node.router()).await?;
+        let gateway = Gateway::new(&cluster, Arc::new(activator.clone()), node.upstream());
         ack::start(&cluster, Domains::new(&system, CLUSTER_DOMAIN), recorder.named("weft-gateway"));
         gateway.synced().await;
         let cores = std::thread::available_parallelism().map_or(1, |it| it.get());
         let shards = Arc::new(Shards::start(cores).context("start the gateway's threads")?);
         let open = drain::Count::default();
-        let mut ports = vec![(settings.gateway, Visibility::External)];
+        let mut ports = vec![(settings.gateway, gateway.handler(Visibility::External))];
         if let Some(inside) = node.listen(HTTP).context("open the gateway for pods")? {
-            ports.push((inside, Visibility::ClusterLocal));
+            ports.push((inside, gateway.handler(Visibility::ClusterLocal)));
+        }
+        // The public Service of a revision leads here while requests are to be held.
+        let readiness = Readiness::default();
+        readiness.set(true);
+        let held = activator::role::handler(activator, readiness, CLUSTER_DOMAIN);
+        for port in [HTTP_PORT, H2C_PORT] {
+            if let Some(inside) = node.listen(port).context("open the activator for pods")? {
+                ports.push((inside, held.clone()));
+            }
         }
         let mut listeners = JoinSet::new();
-        for (listener, visibility) in ports {
-            let handler = gateway.handler(visibility);
+        for (listener, handler) in ports {
             listeners.spawn(serve_on(
                 shards.clone(),
                 listener,
