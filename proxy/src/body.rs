@@ -10,7 +10,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
-use crate::h1::{client::ResponseBody, server::RequestBody};
+use crate::h1::{
+    client::ResponseBody,
+    server::{Asker, RequestBody},
+};
 
 /// Bytes, then perhaps trailers.
 ///
@@ -23,6 +26,8 @@ pub struct Body {
 
 enum Kind {
     Full(Option<Bytes>),
+    /// Nothing, from a client that can be told something before its response.
+    None(Asker),
     Request(RequestBody),
     Response(Box<ResponseBody>),
     Stream(Pin<Box<dyn http_body::Body<Data = Bytes, Error = io::Error> + Send>>),
@@ -55,6 +60,20 @@ impl Body {
         Body { kind: Kind::Stream(Box::pin(stream)), held: None }
     }
 
+    /// What a client sends that sends no body.
+    pub(crate) fn none(asker: Asker) -> Body {
+        Body { kind: Kind::None(asker), held: None }
+    }
+
+    /// Who sends this, where that is a client that can be told something before its response.
+    pub(crate) fn asker(&self) -> Option<Asker> {
+        match &self.kind {
+            Kind::None(asker) => Some(asker.clone()),
+            Kind::Request(body) => body.asker(),
+            Kind::Full(_) | Kind::Response(_) | Kind::Stream(_) => None,
+        }
+    }
+
     /// What a client sends.
     pub(crate) fn request(body: RequestBody) -> Body {
         Body { kind: Kind::Request(body), held: None }
@@ -69,6 +88,7 @@ impl Body {
     pub fn exact(&self) -> Option<u64> {
         match &self.kind {
             Kind::Full(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::None(_) => Some(0),
             Kind::Request(body) => body.remaining(),
             Kind::Response(body) => body.remaining(),
             Kind::Stream(stream) => stream.size_hint().exact(),
@@ -77,7 +97,7 @@ impl Body {
 
     /// Whether all of it is here: nothing will have to be waited for.
     pub fn is_whole(&self) -> bool {
-        matches!(self.kind, Kind::Full(_))
+        matches!(self.kind, Kind::Full(_) | Kind::None(_))
     }
 
     /// The same body, which drops `thing` when it is itself dropped.
@@ -109,6 +129,7 @@ impl http_body::Body for Body {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.kind {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::None(_) => Poll::Ready(None),
             Kind::Request(body) => body.poll_frame(cx),
             Kind::Response(body) => body.poll_frame(cx),
             Kind::Stream(stream) => stream.as_mut().poll_frame(cx),
@@ -118,6 +139,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Full(bytes) => bytes.is_none(),
+            Kind::None(_) => true,
             Kind::Request(body) => body.remaining() == Some(0),
             Kind::Response(body) => body.remaining() == Some(0),
             Kind::Stream(stream) => stream.is_end_stream(),

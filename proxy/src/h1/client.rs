@@ -121,6 +121,7 @@ pub async fn send(
     home: Option<Arc<dyn Home>>,
 ) -> Result<Response<Body>, Failure> {
     let body = std::mem::take(request.body_mut());
+    let asker = body.asker();
     let request: &mut Request<Body> = request;
     let upgrade = request.headers().contains_key(header::UPGRADE);
     let framing = match body.exact() {
@@ -141,8 +142,7 @@ pub async fn send(
     let to_head = request.method() == Method::HEAD;
     let mut exchange = Exchange {
         connection,
-        request: (upgrade || !matches!(framing, Framing::Absent | Framing::Length(0)))
-            .then_some(body),
+        request: Some(body),
         framing,
         left: if let Framing::Length(length) = framing { length } else { u64::MAX },
         held_back: upgrade || expects,
@@ -152,6 +152,10 @@ pub async fn send(
         keep_alive: true,
         raw: false,
     };
+    if !upgrade && matches!(framing, Framing::Absent | Framing::Length(0)) {
+        // There is nothing to take out, and who tries again asks for the same client.
+        *request.body_mut() = exchange.request.take().unwrap_or_default();
+    }
     head::write_request(exchange.connection.out.text(), request, framing);
     let mut patience: Option<Pin<Box<Sleep>>> = None;
     let mut interim = 0;
@@ -192,6 +196,8 @@ pub async fn send(
                     }
                     if head.response.status() == StatusCode::CONTINUE && !upgrade {
                         exchange.held_back = false;
+                    } else if let Some(asker) = &asker {
+                        asker.tell(head.response.status(), head.response.headers());
                     }
                 }
                 found => return found,

@@ -46,7 +46,16 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The reading half of a request: its body, or the other half of an upgraded connection.
 pub struct RequestBody {
+    asker: Asker,
+    http_11: bool,
+}
+
+/// The client of one request, to be told something before the response.
+#[derive(Clone)]
+pub struct Asker {
     connection: Arc<Mutex<Connection>>,
+    /// Which request of the connection it is.
+    turn: u64,
 }
 
 struct Connection {
@@ -61,6 +70,12 @@ struct Connection {
     owner: Option<Waker>,
     /// What was wrong with the body.
     bad: Option<Bad>,
+    /// Requests that the connection has carried.
+    turn: u64,
+    /// Whether the response to the last of them has not begun.
+    awaited: bool,
+    /// Interim responses that the socket had no room for.
+    early: Vec<u8>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,6 +103,9 @@ pub async fn serve(
         reader: None,
         owner: None,
         bad: None,
+        turn: 0,
+        awaited: false,
+        early: Vec::new(),
     }));
     let mut alarm = Alarm::new(settings.head_timeout);
     let mut out = Outgoing::default();
@@ -157,20 +175,24 @@ async fn exchange(
     let RequestHead { request, body, keep_alive, expects_continue, upgrade } = *head;
     let to_head = request.method() == Method::HEAD;
     let http_11 = request.version() == http::Version::HTTP_11;
-    let body = if upgrade || !body.is_done() {
+    let has_body = upgrade || !body.is_done();
+    let turn = {
         let mut connection = connection.lock();
-        connection.body = body;
-        connection.owes_continue = expects_continue;
-        connection.upgrade = if upgrade { Upgrade::Asked } else { Upgrade::No };
-        true
-    } else {
-        false
+        connection.turn += 1;
+        connection.awaited = true;
+        if has_body {
+            connection.body = body;
+            connection.owes_continue = expects_continue;
+            connection.upgrade = if upgrade { Upgrade::Asked } else { Upgrade::No };
+        }
+        connection.turn
     };
     let request = request.map(|()| {
-        if body {
-            Body::request(RequestBody { connection: connection.clone() })
-        } else {
-            Body::empty()
+        let asker = || Asker { connection: connection.clone(), turn };
+        match (has_body, http_11) {
+            (true, _) => Body::request(RequestBody { asker: asker(), http_11 }),
+            (false, true) => Body::none(asker()),
+            (false, false) => Body::empty(),
         }
     });
 
@@ -192,6 +214,11 @@ async fn exchange(
         // A body that is broken, or that the client may or may not send, cannot be skipped.
         let unreadable = connection.owes_continue || connection.bad.is_some();
         connection.owes_continue = false;
+        connection.awaited = false;
+        if !connection.early.is_empty() {
+            out.text().extend_from_slice(&connection.early);
+            connection.early.clear();
+        }
         (unreadable, connection.upgrade == Upgrade::Asked)
     };
 
@@ -558,9 +585,9 @@ impl Connection {
         }
         if self.owes_continue && !self.body.is_done() {
             self.owes_continue = false;
-            // Nothing else is in the socket's buffer, since no response has begun: 25 bytes fit.
-            let written = Pin::new(&mut self.wire.stream).poll_write(cx, CONTINUE);
-            if !matches!(written, Poll::Ready(Ok(count)) if count == CONTINUE.len()) {
+            self.early.extend_from_slice(CONTINUE);
+            self.write_early();
+            if !self.early.is_empty() {
                 return Poll::Ready(Some(Err(io::ErrorKind::ConnectionReset.into())));
             }
         }
@@ -595,6 +622,15 @@ impl Connection {
         }
     }
 
+    /// Writes interim responses. No response has begun, so nothing else is in the socket's buffer, and
+    /// they fit but for a client that reads nothing: what is left goes out before the response. That the
+    /// client has gone shows where it is read.
+    fn write_early(&mut self) {
+        if let Ok(count) = self.wire.stream.try_write(&self.early) {
+            self.early.drain(..count);
+        }
+    }
+
     fn await_turn(&mut self, cx: &Context<'_>) {
         match &mut self.reader {
             Some(reader) => reader.clone_from(cx.waker()),
@@ -609,13 +645,31 @@ impl RequestBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<bytes::Bytes>>>> {
-        self.connection.lock().poll_body(cx)
+        self.asker.connection.lock().poll_body(cx)
+    }
+
+    /// The client, unless it speaks HTTP/1.0 and knows of no interim responses.
+    pub fn asker(&self) -> Option<Asker> {
+        self.http_11.then(|| self.asker.clone())
     }
 
     /// How many bytes are left, where that is known; an upgrade's other half is not.
     pub fn remaining(&self) -> Option<u64> {
-        let connection = self.connection.lock();
+        let connection = self.asker.connection.lock();
         if connection.upgrade == Upgrade::No { connection.body.remaining() } else { None }
+    }
+}
+
+impl Asker {
+    /// Tells the client an interim response (RFC 9110 §15.2) at once; nothing where its response has
+    /// begun.
+    pub fn tell(&self, status: StatusCode, headers: &HeaderMap) {
+        let mut connection = self.connection.lock();
+        if !connection.awaited || connection.turn != self.turn {
+            return;
+        }
+        head::write_response(&mut connection.early, status, headers, Framing::Absent, false);
+        connection.write_early();
     }
 }
 

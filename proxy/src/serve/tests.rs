@@ -176,7 +176,7 @@ async fn carries_requests_and_responses_as_they_are_framed() {
             response: "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
         },
         Case {
-            // Interim responses that nobody waits for do not disturb.
+            // Interim responses come before.
             request: "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
             origin: vec![
                 Until("\r\n\r\n"),
@@ -185,7 +185,7 @@ async fn carries_requests_and_responses_as_they_are_framed() {
                 ),
             ],
             forwarded: "GET / HTTP/1.1\r\nhost: x\r\n\r\n",
-            response: "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            response: "HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
         },
         Case {
             request: "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
@@ -300,6 +300,48 @@ async fn passes_expectations_on() {
     let answer = ask(&hop, head).await;
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("connection: close"), "{answer}");
     refused.await.expect("the origin ends");
+}
+
+#[tokio::test]
+async fn passes_interim_responses_on() {
+    const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n";
+    // At once: the origin goes on only when the client, who has heard it, does.
+    let (listener, address) = listen().await;
+    let hinting = origin(
+        listener,
+        vec![vec![
+            Until("\r\n\r\n"),
+            Say(HINTS),
+            Until("go"),
+            Say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+            Until("\r\n\r\n"),
+            // Many, and the final one right behind them.
+            Say("HTTP/1.1 102 Processing\r\n\r\n"),
+            Say(HINTS),
+            Say("HTTP/1.1 204 No Content\r\n\r\n"),
+            Until("\r\n\r\n"),
+            Say(HINTS),
+            Say("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold"),
+        ]],
+    );
+    let hop = hop_to(address, Protocol::Http1).await;
+    let mut stream = TcpStream::connect(hop.address).await.expect("connect");
+    let post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n";
+    stream.write_all(post.as_bytes()).await.expect("write");
+    assert_eq!(read_until(&mut stream, "\r\n\r\n").await, HINTS);
+    stream.write_all(b"go").await.expect("write");
+    assert!(read_until(&mut stream, "\r\n\r\nok").await.starts_with("HTTP/1.1 200 OK"));
+
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("write");
+    let first = read_until(&mut stream, "\r\n\r\n").await;
+    assert_eq!(first, "HTTP/1.1 102 Processing\r\n\r\n");
+    assert_eq!(read_until(&mut stream, "\r\n\r\n").await, HINTS);
+    assert!(read_until(&mut stream, "\r\n\r\n").await.starts_with("HTTP/1.1 204"));
+
+    // A client of HTTP/1.0 would take it for the response.
+    let old = ask(&hop, "GET / HTTP/1.0\r\nHost: x\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.1 200 OK") && old.ends_with("old"), "{old}");
+    hinting.await.expect("the origin ends");
 }
 
 #[tokio::test]
