@@ -145,7 +145,9 @@ pub fn decide(
 
     match policy.scale_down_delay {
         Some(delay) if policy.reachable => {
-            let lately = state.wanted.get_or_insert_with(|| Largest::new(delay, TICK));
+            // Another delay begins anew: what was wanted lately is known for the old one only.
+            let kept = state.wanted.take().filter(|it| it.covers(delay, TICK));
+            let lately = state.wanted.insert(kept.unwrap_or_else(|| Largest::new(delay, TICK)));
             let largest = lately.record(now, wanted);
             if largest > wanted {
                 held = Some(Held::ScaleDownDelay);
@@ -304,6 +306,23 @@ mod tests {
             assert_eq!((decision.pods, decision.reason.held), (pods, held), "at {second}");
             state = next;
         }
+    }
+
+    #[test]
+    fn another_delay_counts_at_once() {
+        let delayed = |seconds| Policy {
+            scale_down_delay: Some(Duration::from_secs(seconds)),
+            max_down_rate: 10.0,
+            ..policy()
+        };
+        let (state, _) = decide(State::default(), load(30.0, 30.0, 3), &delayed(60), at(0));
+        let (state, decision) = decide(state, load(10.0, 10.0, 3), &delayed(4), at(2));
+        assert_eq!(decision.pods, 1, "of the minute nothing is left");
+        let (state, _) = decide(state, load(30.0, 30.0, 3), &delayed(4), at(4));
+        let (state, decision) = decide(state, load(10.0, 10.0, 3), &delayed(4), at(6));
+        assert_eq!((decision.pods, decision.reason.held), (3, Some(Held::ScaleDownDelay)));
+        let (_, decision) = decide(state, load(10.0, 10.0, 3), &delayed(4), at(8));
+        assert_eq!(decision.pods, 1);
     }
 
     #[test]

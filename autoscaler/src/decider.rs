@@ -57,8 +57,14 @@ impl Decider {
             state: decide::State::found(ready_pods, now),
             decision: None,
             ready_pods,
-            // Reporters speak each second, so a panic window without a word is silence.
-            silent_from: now + policy.panic_window,
+            // A revision may rest for long between two requests, and who has just started has missed
+            // the last one: only a whole window without a word is no load. Where the activator sees
+            // every request and speaks each second, less says as much.
+            silent_from: now
+                + match policy.burst_capacity {
+                    Some(_) => policy.stable_window,
+                    None => policy.panic_window,
+                },
             busy: BTreeMap::new(),
             costs: BTreeMap::new(),
             proxied_since: None,
@@ -200,14 +206,25 @@ mod tests {
     #[test]
     fn silence_is_no_load_only_after_a_while() {
         let mut decider = Decider::new(Policy::default(), 3, at(0));
-        for second in [0, 2, 4] {
-            assert!(!decider.decide(at(second * 1000)));
+        for second in (0..60).step_by(2) {
+            assert!(!decider.decide(at(second * 1000)), "a report may still come");
         }
-        assert_eq!(pods(&decider), None, "a report may still come");
-        assert!(decider.decide(at(6000)));
+        assert_eq!(pods(&decider), None);
+        assert!(decider.decide(at(60_000)));
         assert_eq!(pods(&decider), Some(3), "three pods were found: they stay for a window");
-        assert!(decider.decide(at(61_000)));
+        assert!(decider.decide(at(62_000)));
         assert_eq!(pods(&decider), Some(1));
+
+        let always = Policy { burst_capacity: None, ..Policy::default() };
+        let mut decider = Decider::new(always, 1, at(0));
+        assert!(!decider.decide(at(4000)));
+        assert!(decider.decide(at(6000)), "the activator sees every request");
+        assert_eq!(pods(&decider), Some(0));
+
+        let mut decider = Decider::new(Policy::default(), 1, at(0));
+        decider.record("activator", &load(0.0), at(1000));
+        assert!(decider.decide(at(2000)), "somebody has said that there is none");
+        assert_eq!(pods(&decider), Some(0));
     }
 
     #[test]

@@ -217,7 +217,7 @@ impl Reconcile for Scaler {
     fn plan(&self, key: &Key, now: Timestamp) -> Plan<Key> {
         let shared = &self.0;
         match shared.autoscalers.at(key) {
-            Some(autoscaler) if is_ours(&autoscaler) => {
+            Some(autoscaler) if is_ours(&autoscaler, &shared.config.borrow()) => {
                 if autoscaler.metadata.deletion_timestamp.is_some() {
                     return Plan::nothing();
                 }
@@ -357,7 +357,8 @@ impl Shared {
             let key = Key::new(&load.namespace, &load.revision);
             let mut deciders = self.deciders.lock();
             if !deciders.contains_key(&key) {
-                let found = self.autoscalers.at(&key).filter(|it| is_ours(it));
+                let found = self.autoscalers.at(&key);
+                let found = found.filter(|it| is_ours(it, &self.config.borrow()));
                 let (Some(autoscaler), true) = (&found, load.concurrency > 0.0) else {
                     if found.is_none() {
                         self.counts.dropped.inc();
@@ -429,10 +430,10 @@ async fn follow(shared: Arc<Shared>, mut config: watch::Receiver<Arc<config::Con
     }
 }
 
-/// Whether the PodAutoscaler is of our class; one without a class is.
-fn is_ours(autoscaler: &PodAutoscaler) -> bool {
+/// Whether the PodAutoscaler is of our class; one without a class has the configured one.
+fn is_ours(autoscaler: &PodAutoscaler, config: &config::Config) -> bool {
     let class = autoscaler.annotations().get(keys::autoscaling::CLASS);
-    class.is_none_or(|class| class == keys::autoscaling::KPA_CLASS)
+    class.unwrap_or(&config.autoscaler.pod_autoscaler_class) == keys::autoscaling::KPA_CLASS
 }
 
 /// The key of the PodAutoscaler above an object that carries its ServerlessService's name.

@@ -31,7 +31,7 @@ impl Mode {
     }
 }
 
-/// Straight to the pods when there will be some and they can take a burst; `pods` is none while
+/// Straight to the pods when some are wanted and they can take a burst; `pods` is none while
 /// nothing is known of the load.
 pub fn mode(pods: Option<u32>, excess_burst_capacity: i32) -> Mode {
     if pods.is_some_and(|pods| pods > 0) && excess_burst_capacity >= 0 {

@@ -180,6 +180,12 @@ impl Largest {
         }
     }
 
+    /// Whether values count for `time`, in steps of `step`.
+    pub fn covers(&self, time: Duration, step: Duration) -> bool {
+        let of_new = Largest::new(time, step);
+        (self.step_s, self.steps) == (of_new.step_s, of_new.steps)
+    }
+
     /// Adds `value` and returns the largest that still counts. `now` never goes backwards.
     pub fn record(&mut self, now: Timestamp, value: u32) -> u32 {
         let step = now.as_second().div_euclid(self.step_s);
