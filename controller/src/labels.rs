@@ -66,7 +66,9 @@ pub fn plan(route: &Route, seen: Seen, now: Timestamp) -> Plan {
         for it in seen.revisions.iter().filter(is_old) {
             clear_revision(route, it, &mut plan, now);
         }
-        let is_old = |it: &&Arc<Configuration>| !configurations.contains(name(&it.metadata));
+        let is_old = |it: &&Arc<Configuration>| {
+            !configurations.contains(name(&it.metadata)) && !is_of_same_service(route, it)
+        };
         for it in seen.configurations.iter().filter(is_old) {
             clear_configuration(route, it, &mut plan);
         }
@@ -133,6 +135,14 @@ fn is_unannounced(revision: &Revision, lookup: Lookup) -> bool {
     let generation = configuration.metadata.generation.unwrap_or_default().to_string();
     label(serving::CONFIGURATION_GENERATION) == generation
         && newest != Some(name(&revision.metadata))
+}
+
+/// Whether one Service has both: then it says itself that its Route uses its Configuration, wherever the
+/// traffic goes, and taking that back would have the two write in turn for ever.
+fn is_of_same_service(route: &Route, configuration: &Configuration) -> bool {
+    let service = |meta| controller_of(meta, "Service").map(|it| &it.uid);
+    let of_route = service(&route.metadata);
+    of_route.is_some() && of_route == service(&configuration.metadata)
 }
 
 /// Takes the Route's name from everything.
@@ -213,4 +223,58 @@ fn set_finalizers(route: &Route, finalizers: Vec<String>) -> Write {
     let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": version } });
     let message = format!("Updated \"{}\" finalizers", name(&route.metadata));
     Write::merge(route, &patch).with_event(Event::normal("FinalizerUpdate", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object<K: serde::de::DeserializeOwned>(service: Option<&str>, mut object: Value) -> K {
+        if let Some(uid) = service {
+            object["metadata"]["ownerReferences"] = json!([{"apiVersion": "serving.knative.dev/v1",
+                "kind": "Service", "name": "hello", "uid": uid, "controller": true}]);
+        }
+        object["metadata"]["namespace"] = json!("ns");
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// What is written about the Configuration `hello`, which says that the Route `hello` uses it, when
+    /// that names a Revision that is not there. Both are of the Services of these UIDs.
+    #[track_caller]
+    fn check(route: Option<&str>, configuration: Option<&str>, expected: &[&str]) {
+        let route: Route = object(
+            route,
+            json!({
+                "metadata": {"name": "hello", "generation": 1,
+                    "finalizers": ["routes.serving.knative.dev"]},
+                "spec": {"traffic": [{"revisionName": "hello-00009", "percent": 100}]},
+                "status": {"observedGeneration": 1,
+                    "conditions": [{"type": "Ready", "status": "False"}]},
+            }),
+        );
+        let configuration: Arc<Configuration> = Arc::new(object(
+            configuration,
+            json!({
+                "metadata": {"name": "hello",
+                    "annotations": {"serving.knative.dev/routes": "hello"}},
+                "spec": {"template": {"spec": {"containers": []}}},
+            }),
+        ));
+        let lookup =
+            Lookup { configuration: &|_| Some(configuration.clone()), revision: &|_| None };
+        let all = [configuration.clone()];
+        let seen = Seen { lookup, revisions: &[], configurations: &all };
+        let plan = plan(&route, seen, Timestamp::UNIX_EPOCH);
+        let bodies: Vec<&str> = plan.writes.iter().map(|it| it.body.as_str()).collect();
+        assert_eq!(bodies, expected);
+    }
+
+    #[test]
+    fn a_service_and_its_route_agree_on_its_configuration() {
+        check(Some("one"), Some("one"), &[]);
+        let cleared = r#"{"metadata":{"annotations":{"serving.knative.dev/routes":null}}}"#;
+        check(Some("one"), Some("other"), &[cleared]);
+        check(Some("one"), None, &[cleared]);
+        check(None, None, &[cleared]);
+    }
 }

@@ -4,7 +4,12 @@ use std::{fs, net::TcpListener, time::Duration};
 
 use anyhow::bail;
 use serde_json::{Value, json};
-use tests::{eventually::eventually, http, kubectl::Version, platform::Platform};
+use tests::{
+    eventually::{always, eventually},
+    http,
+    kubectl::Version,
+    platform::Platform,
+};
 
 /// A Service whose container and annotations are as given.
 fn service(name: &str, annotations: &str, container: &str, rest: &str) -> String {
@@ -68,6 +73,53 @@ async fn wrong_manifests_are_refused_in_the_words_of_knative() {
         assert!(error.contains("imagee"), "{version:?}: {error}");
     }
     assert_eq!(platform.kubectl().run("get ksvc -o name").await.ok(), "", "nothing was stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn traffic_to_a_missing_revision_is_said_once_and_served_when_it_comes() {
+    let platform = Platform::start().await;
+    let image = "image: weft.dev/samples/hello";
+    let traffic = "\n  traffic: [{revisionName: pinned-later, percent: 100}]";
+    platform.apply(&service("pinned", "", image, traffic)).await;
+    let says = |object: &Value, condition: &str, expected: [&str; 3]| {
+        let all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let found = all.iter().find(|it| it["type"] == condition);
+        let text = |key: &str| found.and_then(|it| it[key].as_str()).unwrap_or_default();
+        if [text("status"), text("reason"), text("message")] != expected {
+            bail!("{condition} of {}: {all:?}", object["kind"]);
+        }
+        Ok(())
+    };
+    let message = "Revision \"pinned-later\" referenced in traffic not found.";
+    let missing = ["False", "RevisionMissing", message];
+    eventually(Duration::from_secs(60), "both say what is missing", || async {
+        let (service, route) =
+            (platform.object("ksvc pinned").await?, platform.object("route pinned").await?);
+        says(&route, "AllTrafficAssigned", missing)?;
+        says(&route, "Ready", missing)?;
+        says(&service, "ConfigurationsReady", ["True", "", ""])?;
+        says(&service, "RoutesReady", missing)?;
+        says(&service, "Ready", missing)
+    })
+    .await;
+    // The annotation of the Configuration is the Service's word, and nobody takes it back.
+    let before = platform.object("configuration pinned").await.unwrap();
+    assert_eq!(before["metadata"]["annotations"]["serving.knative.dev/routes"], "pinned");
+    always(Duration::from_secs(2), "nothing more is written", || async {
+        let now = platform.object("configuration pinned").await?;
+        match now["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"] {
+            true => Ok(()),
+            false => bail!("{}", now["metadata"]),
+        }
+    })
+    .await;
+
+    let patch = r#"{"spec":{"template":{"metadata":{"name":"pinned-later"}}}}"#;
+    let words = ["patch", "ksvc", "pinned", "--type", "merge", "-p", patch];
+    platform.kubectl().run_words(&words, "").await.ok();
+    platform.ready("pinned").await;
+    let host = platform.host("pinned").await;
+    platform.get(&host, "/").await.unwrap().ok().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
