@@ -152,7 +152,10 @@ fn finish_request(
             .map_err(|_| Bad::Malformed("the request target is malformed"))?;
         headers.insert(header::HOST, host);
         uri = match uri.path_and_query() {
-            Some(path) => path.clone().into(),
+            Some(path) if path.as_str().starts_with('/') => path.clone().into(),
+            // A query may follow the authority at once; as a path it needs one (RFC 9112 §3.2.1).
+            Some(query) => Uri::try_from(format!("/{}", query.as_str()))
+                .map_err(|_| Bad::Malformed("the request target is malformed"))?,
             None => Uri::from_static("/"),
         };
     } else if let Some(host) = headers.get(header::HOST)
@@ -575,6 +578,13 @@ mod tests {
         let head = read("GET http://b:80/c?d HTTP/1.1\r\nHost: a\r\n\r\n").expect("well formed");
         assert_eq!(head.request.headers()["host"], "b:80");
         assert_eq!(head.request.uri(), "/c?d");
+        for (target, path) in [("http://b", "/"), ("http://b?d", "/?d"), ("http://b/", "/")] {
+            let head = read(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+            let mut out = Vec::new();
+            write_request(&mut out, &head.expect("well formed").request, Framing::Absent);
+            let wanted = format!("GET {path} HTTP/1.1\r\nhost: b\r\n\r\n");
+            assert_eq!(String::from_utf8(out).expect("text"), wanted, "{target}");
+        }
     }
 
     #[test]
