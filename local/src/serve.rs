@@ -28,6 +28,10 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A client that does not finish its headers in this time is let go.
 const HEADERS: Duration = Duration::from_secs(30);
 
+/// What to do about a certificate that cannot be used.
+const MAKE_AGAIN: &str =
+    "remove tls.crt and tls.key from the data directory to have them made again";
+
 /// The certificate of a server.
 pub struct Certificate {
     pem: String,
@@ -72,7 +76,7 @@ impl Certificate {
             .context("set up TLS")?
             .with_no_client_auth()
             .with_single_cert(vec![der], key)
-            .context("use the API server's certificate")?;
+            .with_context(|| format!("use the API server's certificate: {MAKE_AGAIN}"))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Certificate { pem, config: Arc::new(config) })
     }
@@ -90,7 +94,8 @@ fn pem_body(pem: &str) -> anyhow::Result<Vec<u8>> {
         .skip(1)
         .take_while(|line| !line.starts_with("-----END"))
         .collect();
-    STANDARD.decode(text.trim()).context("read a PEM file: remove tls.crt and tls.key from the data directory to have them made again")
+    let read = || format!("read the API server's certificate: {MAKE_AGAIN}");
+    STANDARD.decode(text.trim()).with_context(read)
 }
 
 /// Writes a file that only its owner can read, whole or not at all.

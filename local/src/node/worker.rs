@@ -141,6 +141,7 @@ pub async fn run(
         stops: HashMap::new(),
         runs: JoinSet::new(),
         written: None,
+        waits_told: HashMap::new(),
         bind,
     };
     worker.live(happened, news, stop).await;
@@ -169,6 +170,8 @@ struct Worker {
     runs: JoinSet<()>,
     /// The status as last written.
     written: Option<k8s::PodStatus>,
+    /// The run of a container whose wait for the next was told last, by container.
+    waits_told: HashMap<usize, u32>,
     /// The pod is still to be bound to this node.
     bind: bool,
 }
@@ -200,6 +203,7 @@ impl Worker {
                     }
                 }
             }
+            self.tell_waits();
             // What starts is told when it runs, with one write for all: the write must not delay the start.
             if writing.is_none() && write_after.is_none() && !self.starting() {
                 writing = self.write(now);
@@ -252,6 +256,28 @@ impl Worker {
                 () = sleep_until(wake) => {}
                 () = stop.cancelled() => return,
             }
+        }
+    }
+
+    /// Tells of each container that waits to be started again, once for each wait.
+    fn tell_waits(&mut self) {
+        for (index, container) in self.machine.containers.iter().enumerate() {
+            let State::Waiting { reason, .. } = &container.state else { continue };
+            let Some(last) = container.last.as_ref().filter(|_| reason == "CrashLoopBackOff")
+            else {
+                continue;
+            };
+            if self.waits_told.insert(index, last.attempt) == Some(last.attempt) {
+                continue;
+            }
+            let (name, context) = (&container.name, &self.context);
+            let message = format!(
+                "Back-off restarting failed container {name} in pod {}_{}({})",
+                context.name(),
+                context.namespace(),
+                context.uid()
+            );
+            context.event(Some(name), true, "BackOff", message);
         }
     }
 
