@@ -11,11 +11,11 @@ use runtime::telemetry::Format;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let json = arguments.log_format == LogFormat::Json;
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The chain, outermost first: what was being done, then why it failed.
-            eprintln!("weft: {error:#}");
+            command::complain(&error, json);
             ExitCode::FAILURE
         }
     }
@@ -44,7 +44,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Command::Up(up) = &arguments.command
         && up.detach
     {
-        return up::detach::run(up);
+        return up::detach::run(up, json);
     }
     threads()?.block_on(async {
         match arguments.command {

@@ -15,7 +15,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::{args, place};
+use crate::{args, command, place};
 use greet::Greeting;
 use platform::{Platform, Settings};
 
@@ -59,8 +59,8 @@ pub async fn run(up: args::Up, json: bool) -> anyhow::Result<()> {
     place::write(&data_dir, &place::Running::here(api_addr, http_addr))?;
     for file in &up.apply {
         // The platform stays up: the manifest can be mended and applied again.
-        if let Err(error) = apply::apply(platform.client(), file).await {
-            eprintln!("weft: {error:#}");
+        if let Err(error) = apply::apply(platform.client(), file, json).await {
+            command::complain(&error, json);
         }
     }
     tokio::select! {

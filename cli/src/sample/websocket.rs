@@ -33,9 +33,8 @@ async fn echo(mut socket: WebSocket) {
                     return;
                 }
             }
-            Message::Close(_) => return,
-            // Answered by the library.
-            Message::Ping(_) | Message::Pong(_) => {}
+            // Answered by the library when it is asked for the next message; after a close there is none.
+            Message::Close(_) | Message::Ping(_) | Message::Pong(_) => {}
         }
     }
 }

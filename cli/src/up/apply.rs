@@ -14,11 +14,11 @@ use serde::Deserialize;
 /// Who owns the fields that these manifests set.
 const MANAGER: &str = "weft";
 
-/// Applies every document of `file`, in its order, and prints a line for each.
+/// Applies every document of `file`, in its order, and prints a line for each, for people or as JSON.
 ///
 /// # Errors
 /// With the first document that cannot be applied; those before it stay applied.
-pub async fn apply(client: &Client, file: &Path) -> anyhow::Result<()> {
+pub async fn apply(client: &Client, file: &Path, json: bool) -> anyhow::Result<()> {
     for object in read(file)? {
         let types = object.types.clone().unwrap_or_default();
         let what = format!("{} {:?} of {}", types.kind, object.name_any(), file.display());
@@ -37,7 +37,11 @@ pub async fn apply(client: &Client, file: &Path) -> anyhow::Result<()> {
         api.patch(&object.name_any(), &parameters, &Patch::Apply(&object))
             .await
             .with_context(|| format!("apply {what}"))?;
-        println!("applied {}/{}", resource.plural, object.name_any());
+        let applied = format!("{}/{}", resource.plural, object.name_any());
+        match json {
+            true => println!("{}", serde_json::json!({"message": "applied", "object": applied})),
+            false => println!("applied {applied}"),
+        }
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Starts this binary again with the same arguments, without `--detach`, and prints what it printed.
-pub fn run(up: &args::Up) -> anyhow::Result<()> {
+pub fn run(up: &args::Up, json: bool) -> anyhow::Result<()> {
     let data_dir = place::data_dir(&up.place)?;
     if let Some(running) = place::running(&data_dir)? {
         bail!(
@@ -60,12 +60,23 @@ pub fn run(up: &args::Up) -> anyhow::Result<()> {
     let mut text = String::new();
     log.read_to_string(&mut text)?;
     if !ready {
-        bail!("{}", text.trim().trim_start_matches("weft: "));
+        bail!("{}", complaint(&text));
     }
     print!("{text}");
-    println!(
-        "It stays in the background: `weft status` shows it, `weft down` ends it, {} has its log.",
-        path.display()
-    );
+    if !json {
+        println!(
+            "It stays in the background: `weft status` shows it, `weft down` ends it, {} has its log.",
+            path.display()
+        );
+    }
     Ok(())
+}
+
+/// The error that the other process printed, without what this one will print around it.
+fn complaint(text: &str) -> String {
+    let last = text.trim().lines().last().unwrap_or_default();
+    match serde_json::from_str::<serde_json::Value>(last) {
+        Ok(line) => line["message"].as_str().unwrap_or(last).to_owned(),
+        Err(_) => text.trim().trim_start_matches("weft: ").to_owned(),
+    }
 }
