@@ -2,17 +2,27 @@
 
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
+#[path = "e2e/commands.rs"]
+mod commands;
+#[path = "e2e/containers.rs"]
+mod containers;
 #[path = "e2e/hello.rs"]
 mod hello;
 #[path = "e2e/kubectl.rs"]
 mod kubectl;
 #[path = "e2e/load.rs"]
 mod load;
+#[path = "e2e/places.rs"]
+mod places;
 #[path = "e2e/pods.rs"]
 mod pods;
+#[path = "e2e/protocols.rs"]
+mod protocols;
 #[path = "e2e/restart.rs"]
 mod restart;
 #[path = "e2e/roles.rs"]
 mod roles;
+#[path = "e2e/samples.rs"]
+mod samples;
 #[path = "e2e/several.rs"]
 mod several;

@@ -12,7 +12,11 @@ pub mod kubectl;
 pub mod parts;
 #[path = "harness/platform.rs"]
 pub mod platform;
+#[path = "harness/random.rs"]
+pub mod random;
 #[path = "harness/replay.rs"]
 pub mod replay;
 #[path = "harness/same.rs"]
 pub mod same;
+#[path = "harness/stream.rs"]
+pub mod stream;

@@ -260,8 +260,7 @@ fn crates() -> impl Iterator<Item = (usize, &'static str)> {
 /// The Rust files of all crates.
 fn sources() -> Vec<PathBuf> {
     let all = crates().flat_map(|(_, name)| files(&root().join(name)));
-    // Fuzz targets are a workspace of their own.
-    all.filter(|file| is_rust(file) && !file.starts_with(root().join("tests/fuzz"))).collect()
+    all.filter(|file| is_rust(file)).collect()
 }
 
 fn is_rust(file: &Path) -> bool {

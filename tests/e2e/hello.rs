@@ -99,6 +99,7 @@ async fn prints_the_columns_of_knative() {
     let platform = Platform::start().await;
     platform.apply_sample("hello.yaml").await;
     platform.ready("hello").await;
+    // Source: the printer columns of serving's CRDs, and those of kubectl's own kinds.
     let wanted = [
         ("ksvc", "NAME URL LATESTCREATED LATESTREADY READY REASON"),
         ("configuration", "NAME LATESTCREATED LATESTREADY READY REASON"),
@@ -106,6 +107,7 @@ async fn prints_the_columns_of_knative() {
         ("route", "NAME URL READY REASON"),
         ("kpa", "NAME DESIREDSCALE ACTUALSCALE READY REASON"),
         ("king", "NAME READY REASON"),
+        ("sks", "NAME MODE ACTIVATORS SERVICENAME PRIVATESERVICENAME READY REASON"),
         ("deploy", "NAME READY UP-TO-DATE AVAILABLE AGE"),
         ("pods", "NAME READY STATUS RESTARTS AGE"),
     ];
@@ -116,8 +118,16 @@ async fn prints_the_columns_of_knative() {
             let found: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
             assert_eq!(found.join(" "), header, "{kind} with {version:?}");
         }
-        let table = kubectl.run("get ksvc,revision,route,configuration,kpa,king,deploy").await.ok();
-        assert!(table.contains("service.serving.knative.dev/hello"), "{table}");
+        // All at once: a table for each kind, with the same columns, in the order that was asked for.
+        let line = "get ksvc,revision,route,configuration,kpa,king,deploy,pods";
+        let tables = kubectl.run(line).await.ok();
+        let headers = tables.lines().filter(|line| line.starts_with("NAME "));
+        let headers: Vec<String> =
+            headers.map(|it| it.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let order = ["ksvc", "revision", "route", "configuration", "kpa", "king", "deploy", "pods"];
+        let expected = order.map(|kind| wanted.iter().find(|it| it.0 == kind).unwrap().1);
+        assert_eq!(headers, expected, "{version:?}");
+        assert!(tables.contains("service.serving.knative.dev/hello"), "{tables}");
     }
     let row = platform.kubectl().run("get ksvc hello --no-headers").await.ok();
     let row: Vec<&str> = row.split_whitespace().collect();

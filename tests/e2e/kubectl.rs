@@ -34,8 +34,7 @@ spec:
 
 /// A platform on which the image `dev.local/sh` is the shell.
 pub async fn with_shell() -> Platform {
-    let arguments = ["--image", "dev.local/sh=/bin/sh"].map(str::to_owned).to_vec();
-    Platform::start_with(Settings { arguments }).await
+    Platform::start_with(Settings::images(&["dev.local/sh=/bin/sh"])).await
 }
 
 /// Runs each line of `lines` and looks for the text after ` => ` in what it prints.
@@ -189,6 +188,9 @@ async fn deployments_are_scaled_rolled_and_deleted() {
         let described = kubectl.run(&format!("describe pod {pod}")).await.ok();
         assert!(described.contains("Controlled By:  ReplicaSet/demo-"), "{described}");
 
+        let described = kubectl.run("describe rs -l app=demo").await.ok();
+        assert!(described.contains("Controlled By:  Deployment/demo"), "{described}");
+
         // The pods of an orphaned ReplicaSet stay; then they go with it.
         kubectl.run("delete deployment demo --cascade=orphan").await.ok();
         let set = kubectl.run("get rs -l app=demo -o name").await.ok();
@@ -197,6 +199,110 @@ async fn deployments_are_scaled_rolled_and_deleted() {
             kubectl.run(&format!("delete {set} --cascade=foreground")).await.ok();
         }
         assert_eq!(kubectl.run("get pods -l app=demo -o name").await.ok(), "");
+
+        // In the background they go too, only later.
+        kubectl.run_with("apply -f -", DEPLOYMENT).await.ok();
+        kubectl.run("delete deployment demo --cascade=background").await.ok();
+        eventually(Duration::from_secs(30), "the pods go after their owner", || async {
+            let left = kubectl.run("get rs,pods -l app=demo -o name").await.result()?;
+            if left.is_empty() { Ok(()) } else { Err(left) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_are_worked_on_like_any_object() {
+    let platform = Platform::start().await;
+    for version in Version::ALL {
+        let kubectl = platform.kubectl_of(version);
+        platform.apply_sample("hello.yaml").await;
+        platform.ready("hello").await;
+        let pod = platform.pods("hello").await.unwrap().remove(0);
+        check(
+            kubectl,
+            &format!(
+                "
+                describe ksvc hello => Latest Ready Revision Name: hello-00001
+                describe ksvc hello => Events:
+                describe revision hello-00001 => Container Statuses:
+                describe route hello => Traffic:
+                describe pod {pod} => user-container:
+                describe pod {pod} => Successfully assigned default/{pod}
+                describe pod {pod} => Started container user-container
+                describe pod {pod} => queue-proxy:
+                logs {pod} -c user-container => listening on port
+                get ksvc -A -o wide => default hello http://
+                get kservice hello -o jsonpath={{.status.latestReadyRevisionName}} => hello-00001
+                get ksvc -o custom-columns=N:.metadata.name,G:.metadata.generation => hello 1
+                get rev -l serving.knative.dev/service=hello -o name => revision.serving.knative.dev/hello-00001
+                get ksvc --field-selector=metadata.name=hello -o name => service.serving.knative.dev/hello
+                get all => service.serving.knative.dev/hello
+                label ksvc hello team=blue => labeled
+                annotate ksvc hello example.com/note=x => annotated
+                patch ksvc hello --type json -p [{{\"op\":\"add\",\"path\":\"/metadata/labels/x\",\"value\":\"y\"}}] => patched
+                get ksvc -l team=blue,x=y -o name => service.serving.knative.dev/hello
+                wait ksvc/hello --for=condition=RoutesReady --timeout=10s => condition met
+                explain ksvc.spec.template.spec.containerConcurrency => containerConcurrency
+                api-resources --namespaced => serving.knative.dev
+                auth can-i delete revisions.serving.knative.dev => yes
+                auth can-i --list => *.*
+                "
+            ),
+        )
+        .await;
+        // A change of the template by each way of patching and by an editor makes one more revision.
+        let patch =
+            r#"{"spec":{"template":{"metadata":{"annotations":{"example.com/turn":"1"}}}}}"#;
+        let words = ["patch", "ksvc", "hello", "--type", "merge", "-p", patch];
+        kubectl.run_words(&words, "").await.ok();
+        platform.ready("hello").await;
+        let mut edit = kubectl.command(&["edit", "ksvc", "hello"]);
+        let edited = edit.env("KUBE_EDITOR", "sed -i s/World/Editor/").output().await.unwrap();
+        assert!(edited.status.success(), "{}", String::from_utf8_lossy(&edited.stderr));
+        let wanted = "wait ksvc/hello --for=condition=Ready --timeout=30s";
+        eventually(Duration::from_secs(30), "the edit is served", || async {
+            kubectl.run(wanted).await.result()?;
+            let host = platform.host("hello").await;
+            let text = platform.get(&host, "/").await.and_then(|it| it.ok());
+            let text = text.map_err(|error| error.to_string())?;
+            if text == "Hello Editor!\n" { Ok(()) } else { Err(text) }
+        })
+        .await;
+        check(kubectl, "get revisions -o name => revision.serving.knative.dev/hello-00003").await;
+        // Revisions do not change, also not by kubectl.
+        let patch = r#"{"spec":{"containerConcurrency":7}}"#;
+        let words = ["patch", "revision", "hello-00001", "--type", "merge", "-p", patch];
+        let error = kubectl.run_words(&words, "").await.err();
+        assert!(error.contains("Immutable fields changed"), "{error}");
+        kubectl.run("delete ksvc hello --cascade=foreground").await.ok();
+        assert_eq!(kubectl.run("get revisions,routes,configurations -o name").await.ok(), "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_prints_each_change_as_it_comes() {
+    let platform = Platform::start().await;
+    for version in Version::ALL {
+        let kubectl = platform.kubectl_of(version);
+        kubectl.run("create configmap watched --from-literal=a=b").await.ok();
+        let format = "custom-columns=A:.data.a";
+        let words = ["get", "configmap", "watched", "-w", "--no-headers", "-o", format];
+        let mut watch = kubectl.command(&words).spawn().unwrap();
+        let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+        let mut next = async || {
+            let line = tokio::time::timeout(Duration::from_secs(30), lines.next_line()).await;
+            line.expect("the watch prints").unwrap().expect("the watch goes on")
+        };
+        assert_eq!(next().await.trim(), "b", "{version:?}");
+        for value in ["c", "d"] {
+            let patch = format!("patch configmap watched -p {{\"data\":{{\"a\":\"{value}\"}}}}");
+            kubectl.run(&patch).await.ok();
+            assert_eq!(next().await.trim(), value, "{version:?}");
+        }
+        kubectl.run("delete configmap watched").await.ok();
+        assert_eq!(next().await.trim(), "d", "{version:?}: the last state of what is gone");
+        watch.kill().await.unwrap();
     }
 }
 
@@ -212,22 +318,28 @@ spec:
   containers:
   - name: main
     image: dev.local/sh
-    args: [-c, 'if [ -e /tmp/weft-e2e-$PPID ]; then :; fi; echo first $0; for i in 1 2 3; do echo line $i; sleep 0.2; done; exit 3']
+    args: [-c, 'for i in 1 2 3; do echo line $i; sleep 0.7; done; exit 3']
 ";
     platform.apply(pod).await;
-    let mut follow =
-        platform.kubectl().command(&["logs", "-f", "talker", "--pod-running-timeout=30s"]);
     eventually(Duration::from_secs(30), "the pod runs", || async {
         platform.kubectl().run("logs talker").await.result()
     })
     .await;
-    let mut child = follow.spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut seen = Vec::new();
-    while let Some(line) = lines.next_line().await.unwrap() {
-        seen.push(line);
-    }
-    assert!(seen.contains(&"line 3".to_owned()), "{seen:?}");
+    let follow = |version: Version| {
+        let mut follow = platform.kubectl_of(version).command(&["logs", "-f", "talker"]);
+        let mut child = follow.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        async move {
+            let mut seen = Vec::new();
+            while let Some(line) = lines.next_line().await.unwrap() {
+                seen.push(line);
+            }
+            // It ends with the container.
+            assert!(seen.contains(&"line 3".to_owned()), "{version:?}: {seen:?}");
+            child.wait().await.unwrap();
+        }
+    };
+    tokio::join!(follow(Version::Oldest), follow(Version::Newest));
     eventually(Duration::from_secs(60), "the container restarts", || async {
         let pod = platform.object("pod talker").await?;
         match pod["status"]["containerStatuses"][0]["restartCount"].as_i64() {

@@ -47,8 +47,17 @@ async fn no_request_fails_while_revisions_and_pods_change() {
     platform.ready("colours").await;
     let host = platform.host("colours").await;
     let load = Load::start(&platform, &host, 8).await;
+    let one = Load::start_slowly(&platform, &host).await;
 
     load.goes_on("the first revision").await;
+    eventually(Duration::from_secs(60), "the revision gets more pods", || async {
+        match platform.pods("colours").await?.len() {
+            0 | 1 => bail!("it has one at most"),
+            _ => anyhow::Ok(()),
+        }
+    })
+    .await;
+    load.goes_on("several pods").await;
     platform.apply(&colours("green")).await;
     platform.ready("colours").await;
     eventually(Duration::from_secs(30), "the new revision answers", || async {
@@ -60,19 +69,17 @@ async fn no_request_fails_while_revisions_and_pods_change() {
     let split = r#"[{"revisionName":"colours-blue","percent":90},
         {"revisionName":"colours-green","percent":10,"tag":"green"}]"#;
     set_traffic(&platform, split).await;
-    eventually(Duration::from_secs(30), "both answer", || async {
-        let mut greens = 0;
-        for _ in 0..200 {
-            let text = platform.get(&host, "/").await?.ok()?;
-            greens += usize::from(text.contains("green"));
-        }
-        // A tenth of 200 is 20; 1 in 10^7 runs leaves these bounds.
-        if !(3..=50).contains(&greens) {
-            bail!("{greens} of 200 are green");
-        }
-        Ok(())
+    eventually(Duration::from_secs(30), "the first revision answers again", || async {
+        answers(&platform, &host, "blue").await
     })
     .await;
+    let mut greens = 0;
+    for _ in 0..1000 {
+        let text = platform.get(&host, "/").await.unwrap().ok().unwrap();
+        greens += usize::from(text.contains("green"));
+    }
+    // A tenth of 1000 is 100, with a deviation of 9.5: 1 in 10^7 runs leaves these bounds.
+    assert!((50..=150).contains(&greens), "{greens} of 1000 are green");
     let tagged = format!("green-{host}");
     assert!(platform.get(&tagged, "/").await.unwrap().ok().unwrap().contains("green"));
     load.goes_on("the split").await;
@@ -88,6 +95,16 @@ async fn no_request_fails_while_revisions_and_pods_change() {
     load.goes_on("the roll-back").await;
     let count = load.end().await;
     assert!(count > 500, "only {count} requests were sent");
+    // With a request now and then the pods become one, and none of these fails either.
+    eventually(Duration::from_secs(60), "the pods become one", || async {
+        match platform.pods("colours").await? {
+            pods if pods.len() == 1 => Ok(()),
+            pods => bail!("there are {pods:?}"),
+        }
+    })
+    .await;
+    one.goes_on("the scale-down").await;
+    one.end().await;
     platform.at_zero("colours").await;
 }
 
@@ -101,7 +118,7 @@ spec:
   template:
     metadata:
       name: colours-{colour}
-      annotations: {{autoscaling.knative.dev/target: \"2\"}}
+      annotations: {{autoscaling.knative.dev/target: \"1\"}}
     spec:
       containers:
       - image: weft.dev/samples/hello
@@ -135,6 +152,15 @@ struct Load {
 
 impl Load {
     async fn start(platform: &Platform, host: &str, connections: usize) -> Load {
+        Load::with(platform, host, connections, Duration::ZERO).await
+    }
+
+    /// A request every so often, far less than one pod can take.
+    async fn start_slowly(platform: &Platform, host: &str) -> Load {
+        Load::with(platform, host, 1, Duration::from_millis(20)).await
+    }
+
+    async fn with(platform: &Platform, host: &str, connections: usize, pause: Duration) -> Load {
         let is_over = Arc::new(AtomicBool::new(false));
         let count = Arc::new(AtomicUsize::new(0));
         let mut tasks = Vec::new();
@@ -146,6 +172,9 @@ impl Load {
                     let reply = connection.get(&host, "/").await;
                     reply.and_then(|it| it.ok()).context("a request under load")?;
                     count.fetch_add(1, Ordering::Relaxed);
+                    if !pause.is_zero() {
+                        tokio::time::sleep(pause).await;
+                    }
                 }
                 Ok(())
             }));

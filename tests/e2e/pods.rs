@@ -1,6 +1,8 @@
-//! What a pod is on this machine: its network, its name service, its end.
+//! What a pod is on this machine: its network, its name service, its user, its limits.
 
 use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::bail;
 
 use serde_json::Value;
 use tests::{
@@ -27,8 +29,21 @@ spec:
         readinessProbe: {httpGet: {port: 8080}, periodSeconds: 1}
 ";
 
-/// Asks a URL once.
-fn asker(name: &str, url: &str) -> String {
+/// A Service that is at zero from the beginning.
+const SLEEPER: &str = "
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata: {name: hello}
+spec:
+  template:
+    metadata: {annotations: {autoscaling.knative.dev/initial-scale: '0'}}
+    spec:
+      containers:
+      - {image: weft.dev/samples/hello}
+";
+
+/// A pod that runs a shell script to its end; the rest goes into its container.
+fn script(name: &str, script: &str, rest: &str) -> String {
     format!(
         "
 apiVersion: v1
@@ -38,30 +53,50 @@ spec:
   restartPolicy: Never
   terminationGracePeriodSeconds: 1
   containers:
-  - {{name: main, image: dev.local/curl, args: [-sS, --max-time, '30', '{url}']}}
+  - {{name: main, image: dev.local/sh, args: [-c, '{script}']{rest}}}
 "
     )
 }
 
+/// Waits until a pod has printed a text.
+async fn prints(platform: &Platform, pod: &str, wanted: &str) {
+    eventually(Duration::from_secs(60), &format!("{pod} prints {wanted}"), || async {
+        let text = platform.kubectl().run(&format!("logs {pod}")).await.result()?;
+        if text.contains(wanted) { Ok(()) } else { Err(format!("it printed {text:?}")) }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_pod_has_a_network_of_its_own_where_the_machine_allows_it() {
+    let platform = super::kubectl::with_shell().await;
     if !rustix::process::geteuid().is_root() {
-        // As an ordinary user there are no network namespaces; `host_mode_gives_each_pod_a_port` covers that.
-        println!("not root: pods share the machine's network");
+        // Pods then share the machine's network, which is what `ordinary` tests as such a user.
+        assert!(platform.log().contains("share this machine's network"), "{}", platform.log());
         return;
     }
-    let arguments = ["--image", "dev.local/curl=/usr/bin/curl"].map(str::to_owned).to_vec();
-    let platform = Platform::start_with(Settings { arguments }).await;
     platform.apply(TWINS).await;
     platform.kubectl().run("rollout status deployment/twins --timeout=60s").await.ok();
     let pods = platform.object("pods -l app=twins").await.unwrap();
     let ip = |it: &Value| it["status"]["podIP"].as_str().map(str::to_owned);
     let ips: BTreeSet<_> = pods["items"].as_array().unwrap().iter().filter_map(ip).collect();
     assert_eq!(ips.len(), 2, "{ips:?}");
+    for (at, ip) in ips.iter().enumerate() {
+        let name = format!("twin-{at}");
+        platform.apply(&script(&name, &format!("curl -sS http://{ip}:8080"), "")).await;
+        prints(&platform, &name, "Hello World!").await;
+    }
 
-    platform.apply_sample("hello.yaml").await;
+    // A service at zero wakes up when a pod calls its name.
+    platform.apply(SLEEPER).await;
     platform.ready("hello").await;
-    says_hello(&platform, "asker", "http://hello.default.svc.cluster.local").await;
+    assert_eq!(platform.pods("hello").await.unwrap(), [""; 0]);
+    for (name, host) in [("whole", "hello.default.svc.cluster.local"), ("short", "hello.default")] {
+        let line = format!("curl -sS --max-time 30 http://{host}");
+        platform.apply(&script(name, &line, "")).await;
+        prints(&platform, name, "Hello World!").await;
+    }
+    assert_ne!(platform.pods("hello").await.unwrap(), [""; 0]);
 
     // At zero a revision's own name leads to the activator, which holds the request.
     platform.at_zero("hello").await;
@@ -74,26 +109,55 @@ async fn each_pod_has_a_network_of_its_own_where_the_machine_allows_it() {
     let activators = addresses("activator-service -n knative-serving").await;
     assert_eq!(activators.len(), 1);
     assert_eq!(addresses("hello-00001").await, activators);
-    says_hello(&platform, "waker", "http://hello-00001.default.svc.cluster.local").await;
+    let line = "curl -sS --max-time 30 http://hello-00001.default.svc.cluster.local";
+    platform.apply(&script("own", line, "")).await;
+    prints(&platform, "own", "Hello World!").await;
+    // Names of the machine are known too, and a host of another pod's is not this one's.
+    platform.apply(&script("names", "hostname; getent hosts localhost", "")).await;
+    prints(&platform, "names", "names\n").await;
 }
 
-/// Has a pod ask `url`, and waits until it prints the answer.
-async fn says_hello(platform: &Platform, pod: &str, url: &str) {
-    platform.apply(&asker(pod, url)).await;
-    eventually(Duration::from_secs(60), &format!("a pod reaches {url}"), || async {
-        let text = platform.kubectl().run(&format!("logs {pod}")).await.result()?;
-        match text.contains("Hello World!") {
-            true => Ok(()),
-            false => Err(format!("it printed {text:?}")),
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_run_as_whom_they_ask_for_within_their_limits() {
+    let platform = super::kubectl::with_shell().await;
+    if rustix::process::geteuid().is_root() {
+        let rest = ", securityContext: {runAsUser: 1234, runAsGroup: 2345}";
+        platform.apply(&script("other", "echo $(id -u) $(id -g) $(id -G)", rest)).await;
+        prints(&platform, "other", "1234 2345 2345\n").await;
+    } else {
+        // Who runs the platform runs its pods.
+        platform.apply(&script("own", "echo user $(id -u)", "")).await;
+        let own = rustix::process::geteuid().as_raw();
+        prints(&platform, "own", &format!("user {own}\n")).await;
+    }
+
+    // `tail` keeps all of an endless line.
+    let rest = ", resources: {limits: {memory: 48Mi}}";
+    platform.apply(&script("hungry", "sleep 0.5; exec tail /dev/zero", rest)).await;
+    if platform.log().contains("limits on memory are not enforced")
+        || platform.log().contains("limits on CPU and memory are not enforced")
+    {
+        println!("no limits on memory here, and the platform says so");
+        platform.kubectl().run("delete pod hungry").await.ok();
+        return;
+    }
+    eventually(Duration::from_secs(60), "the pod has run out of memory", || async {
+        let pod = platform.object("pod hungry").await?;
+        let state = &pod["status"]["containerStatuses"][0]["state"]["terminated"];
+        if (&state["reason"], &state["exitCode"]) != (&"OOMKilled".into(), &137.into()) {
+            bail!("{}", pod["status"]);
         }
+        anyhow::Ok(())
     })
     .await;
+    let row = platform.kubectl().run("get pod hungry --no-headers").await.ok();
+    assert!(row.contains("OOMKilled"), "{row}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn host_mode_gives_each_pod_a_port() {
-    let platform =
-        Platform::start_with(Settings { arguments: vec!["--host-network".into()] }).await;
+    let arguments = vec!["--host-network".into()];
+    let platform = Platform::start_with(Settings { arguments, ..Settings::default() }).await;
     let manifest = "
 apiVersion: serving.knative.dev/v1
 kind: Service
@@ -111,29 +175,35 @@ spec:
     platform.get(&host, "/").await.unwrap().ok().unwrap();
     assert_eq!(platform.pods("hello").await.unwrap().len(), 2);
     assert!(
-        platform.log().contains("host"),
-        "it says that pods share the network:\n{}",
+        platform.log().contains("share this machine's network"),
+        "it says so:\n{}",
         platform.log()
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_that_ignores_its_end_is_killed_after_the_grace() {
-    let platform = super::kubectl::with_shell().await;
-    let pod = "
-apiVersion: v1
-kind: Pod
-metadata: {name: deaf}
-spec:
-  terminationGracePeriodSeconds: 2
-  containers:
-  - {name: main, image: dev.local/sh, args: [-c, 'trap \"\" TERM; echo up; while true; do sleep 1; done']}
-";
-    platform.apply(pod).await;
-    eventually(Duration::from_secs(30), "it runs", || async {
-        let text = platform.kubectl().run("logs deaf").await.result()?;
-        if text.contains("up") { Ok(()) } else { Err(text) }
-    })
-    .await;
-    platform.kubectl().run("delete pod deaf --timeout=20s").await.ok();
+async fn an_ordinary_user_has_a_platform_too() {
+    let settings = Settings { ordinary_user: true, ..Settings::default() };
+    let platform = Platform::start_with(settings).await;
+    let said = platform.log();
+    assert!(said.contains("share this machine's network"), "it says how pods run:\n{said}");
+    assert!(said.contains("PORT"), "and what that asks of them:\n{said}");
+    for sample in ["hello.yaml", "slow.yaml"] {
+        platform.apply_sample(sample).await;
+    }
+    // Both run at once, each on a port of its own.
+    for (service, path, wanted) in [("hello", "/", "Hello World!"), ("slow", "/?prime=10", "is 7.")]
+    {
+        platform.ready(service).await;
+        let host = platform.host(service).await;
+        let text = platform.get(&host, path).await.unwrap().ok().unwrap();
+        assert!(text.contains(wanted), "{text}");
+        let pods = platform.pods(service).await.unwrap();
+        let log = platform.kubectl().run(&format!("logs {} -c user-container", pods[0])).await.ok();
+        assert!(log.contains("listening on port "), "{log}");
+    }
+    platform.at_zero("hello").await;
+    let host = platform.host("hello").await;
+    let text = platform.get(&host, "/").await.unwrap().ok().unwrap();
+    assert_eq!(text, "Hello World!\n", "it comes back from zero");
 }

@@ -34,6 +34,14 @@ pub fn part(name: &str) -> PathBuf {
     }
 }
 
+/// The path of the Python that runs scripts of the tests, itself and not a stand-in that looks for it.
+pub fn python() -> PathBuf {
+    let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
+    let output = output.expect("python3 is needed to run the scripts of tests; install it");
+    assert!(output.status.success(), "python3 does not run");
+    PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+}
+
 /// The path of the `weft` binary: the one that WEFT_BINARY names, or one that is built as the tests are.
 pub fn weft() -> PathBuf {
     if let Some(named) = std::env::var_os("WEFT_BINARY") {

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     net::SocketAddr,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
@@ -11,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use rustix::{
     fs::{FlockOperation, flock},
-    process::{Pid, Signal, kill_process},
+    process::{Pid, Signal, geteuid, kill_process},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -31,8 +32,11 @@ const STOP: Duration = Duration::from_secs(60);
 /// Platforms that run at the same time on one machine.
 const AT_ONCE: u32 = 2;
 
-/// Windows as short as Knative allows, so that tests see pods go.
-const SHORT_WINDOWS: &str = r#"{"data":{"stable-window":"6s","scale-to-zero-grace-period":"6s"}}"#;
+/// Windows as short as Knative allows, so that tests see pods go; and services that begin at zero for those that ask.
+const SHORT_WINDOWS: &str = r#"{"data":{"stable-window":"6s","scale-to-zero-grace-period":"6s",
+    "allow-zero-initial-scale":"true"}}"#;
+/// Who an ordinary user is where the tests themselves run as root: `nobody`.
+pub const ORDINARY: u32 = 65534;
 
 /// What `weft up` notes of itself in the data directory.
 #[derive(Clone, Debug, Deserialize)]
@@ -47,6 +51,18 @@ pub struct Running {
 pub struct Settings {
     /// More arguments of `weft up`.
     pub arguments: Vec<String>,
+    /// As an ordinary user, also where the tests run as root.
+    pub ordinary_user: bool,
+    /// What comes before `weft` on the command line and becomes it, such as a shell that sets a limit.
+    pub wrapper: Vec<String>,
+}
+
+impl Settings {
+    /// A platform that knows these images: `NAME=PATH`.
+    pub fn images(images: &[&str]) -> Settings {
+        let arguments = images.iter().flat_map(|it| ["--image".to_owned(), (*it).to_owned()]);
+        Settings { arguments: arguments.collect(), ..Settings::default() }
+    }
 }
 
 /// A running platform.
@@ -57,7 +73,8 @@ pub struct Platform {
     settings: Settings,
     child: Option<Child>,
     running: Running,
-    _turn: Option<File>,
+    /// Held for its lock.
+    turn: Option<File>,
 }
 
 impl Platform {
@@ -68,18 +85,42 @@ impl Platform {
 
     /// Starts a platform that shares the turn of the test with others.
     pub async fn start_beside() -> Platform {
-        Platform::begin(Settings::default(), None).await
+        Platform::prepare(Settings::default()).begin().await
     }
 
     /// Starts a platform with short windows, and waits until it is ready.
     pub async fn start_with(settings: Settings) -> Platform {
-        let turn = tokio::task::spawn_blocking(turn).await;
-        Platform::begin(settings, Some(turn.expect("waiting for a turn does not panic"))).await
+        Platform::prepare(settings).with_turn().await.begin().await
     }
 
-    async fn begin(settings: Settings, turn: Option<File>) -> Platform {
+    /// Waits until few enough platforms of other tests run.
+    pub async fn with_turn(mut self) -> Platform {
+        let turn = tokio::task::spawn_blocking(turn).await;
+        self.turn = Some(turn.expect("waiting for a turn does not panic"));
+        self
+    }
+
+    async fn begin(self) -> Platform {
+        let mut platform = self;
+        platform.up().await;
+        let patch =
+            ["patch", "configmap", "config-autoscaler", "-n", "knative-serving", "--type", "merge"];
+        platform.kubectl().run_words(&[&patch[..], &["-p", SHORT_WINDOWS]].concat(), "").await.ok();
+        platform
+    }
+
+    /// Makes the place of a platform, which does not run yet.
+    pub fn prepare(settings: Settings) -> Platform {
         let home = new_home();
-        let weft = parts::weft();
+        let mut weft = parts::weft();
+        if settings.ordinary_user && geteuid().is_root() {
+            // The folders above may be root's alone.
+            let copy = home.join("weft");
+            fs::copy(&weft, &copy).expect("the program can be copied");
+            weft = copy;
+            std::os::unix::fs::chown(&home, Some(ORDINARY), Some(ORDINARY))
+                .expect("root gives a folder away");
+        }
         let kubectl = Version::ALL.map(|version| Kubectl {
             program: version.path(),
             kubeconfig: home.join("data/kubeconfig"),
@@ -87,13 +128,7 @@ impl Platform {
         });
         let nothing: SocketAddr = ([127, 0, 0, 1], 0).into();
         let running = Running { pid: 0, api_addr: nothing, http_addr: nothing };
-        let mut platform =
-            Platform { home, weft, kubectl, settings, child: None, running, _turn: turn };
-        platform.up().await;
-        let patch =
-            ["patch", "configmap", "config-autoscaler", "-n", "knative-serving", "--type", "merge"];
-        platform.kubectl().run_words(&[&patch[..], &["-p", SHORT_WINDOWS]].concat(), "").await.ok();
-        platform
+        Platform { home, weft, kubectl, settings, child: None, running, turn: None }
     }
 
     /// Starts the process, again after [`Platform::kill`] or [`Platform::stop`].
@@ -121,18 +156,52 @@ impl Platform {
             assert!(Instant::now() < end, "weft up is not ready within {START:?}:\n{}", self.log());
             sleep(Duration::from_millis(10)).await;
         };
+        let kubeconfig = self.seen_data_dir().join("kubeconfig");
+        for kubectl in &mut self.kubectl {
+            kubectl.kubeconfig = kubeconfig.clone();
+        }
+    }
+
+    /// Starts the next process without the wrapper.
+    pub fn unwrap(&mut self) {
+        self.settings.wrapper.clear();
+    }
+
+    /// The data directory as the platform sees it, which may be a mount of its own.
+    pub fn seen_data_dir(&self) -> PathBuf {
+        match &self.child {
+            Some(child) if !self.settings.wrapper.is_empty() => {
+                format!("/proc/{}/root{}", child.id(), self.data_dir().display()).into()
+            }
+            _ => self.data_dir(),
+        }
     }
 
     fn noted(&self) -> Result<Running> {
-        let text = fs::read(self.data_dir().join("running.json")).context("read the note")?;
+        let text = fs::read(self.seen_data_dir().join("running.json")).context("read the note")?;
         serde_json::from_slice(&text).context("parse the note")
     }
 
     /// The command `weft` with the platform's data directory.
     pub fn weft(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.weft);
-        command.args(arguments).arg("--data-dir").arg(self.data_dir()).stdin(Stdio::null());
+        self.weft_in(&self.data_dir(), arguments)
+    }
+
+    /// The command `weft` with another data directory.
+    pub fn weft_in(&self, data_dir: &Path, arguments: &[&str]) -> Command {
+        let mut command = match self.settings.wrapper.split_first() {
+            Some((wrapper, rest)) => {
+                let mut command = Command::new(wrapper);
+                command.args(rest).arg(&self.weft);
+                command
+            }
+            None => Command::new(&self.weft),
+        };
+        command.args(arguments).arg("--data-dir").arg(data_dir).stdin(Stdio::null());
         command.env("HOME", &self.home).current_dir(&self.home);
+        if self.settings.ordinary_user && geteuid().is_root() {
+            command.uid(ORDINARY).gid(ORDINARY);
+        }
         command
     }
 
@@ -264,27 +333,53 @@ impl Platform {
         }
     }
 
-    /// Processes whose command line or environment names the data directory: the platform's own and its pods'.
+    /// The platform's processes and its pods', each as its number and command line: those whose command line,
+    /// environment or folder names the home, those that the node has noted, and all that these have started.
     pub fn processes(&self) -> Vec<String> {
-        let needle = self.data_dir().display().to_string();
-        let mut found = Vec::new();
+        let home = self.home.display().to_string();
+        let noted = self.noted_processes();
+        let mut all = Vec::new();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.bytes().all(|it| it.is_ascii_digit()) {
+            let Some(pid) = entry.file_name().to_str().and_then(|it| it.parse::<i32>().ok()) else {
                 continue;
-            }
+            };
             let text = |file: &str| {
                 let bytes = fs::read(entry.path().join(file)).unwrap_or_default();
                 String::from_utf8_lossy(&bytes).replace('\0', " ")
             };
-            let (line, environment) = (text("cmdline"), text("environ"));
-            let place = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
-            let is_ours = line.contains(&needle) || environment.contains(&needle);
-            if is_ours || place.starts_with(self.data_dir()) {
-                found.push(format!("{name} {line}"));
-            }
+            // One that has ended meanwhile has none.
+            let Some((parent, started)) = parent_and_start(pid) else { continue };
+            let line = text("cmdline");
+            let folder = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+            let is_ours = line.contains(&home)
+                || folder.starts_with(&self.home)
+                || noted.contains(&(pid, started))
+                || text("environ").contains(&home);
+            all.push((pid, parent, is_ours, line));
         }
-        found
+        let mut ours: Vec<i32> = all.iter().filter(|it| it.2).map(|it| it.0).collect();
+        let mut at = 0;
+        while at < ours.len() {
+            let children = all.iter().filter(|it| it.1 == ours[at] && !ours.contains(&it.0));
+            let children: Vec<i32> = children.map(|it| it.0).collect();
+            ours.extend(children);
+            at += 1;
+        }
+        let found = all.iter().filter(|it| ours.contains(&it.0));
+        found.map(|it| format!("{} {}", it.0, it.3)).collect()
+    }
+
+    /// The processes of containers that the node has noted: number and start.
+    fn noted_processes(&self) -> Vec<(i32, u64)> {
+        let folders = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+        let files = folders(&self.seen_data_dir().join("pods")).flat_map(|it| folders(&it.path()));
+        let notes = files.filter(|it| it.path().extension().is_some_and(|it| it == "process"));
+        let texts = notes.filter_map(|it| fs::read_to_string(it.path()).ok());
+        let numbers = texts.filter_map(|it| {
+            let mut words = it.split(' ');
+            Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+        });
+        numbers.collect()
     }
 
     /// Prints what helps to understand a failure.
@@ -342,6 +437,15 @@ impl Drop for Platform {
         // What cannot be removed is below the system's folder for temporary files.
         let _ = fs::remove_dir_all(&self.home);
     }
+}
+
+/// The parent of a process, and its start in clock ticks since boot; none when it has ended.
+pub fn parent_and_start(pid: i32) -> Option<(i32, u64)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; fields 3 and following of proc(5) come after it.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let is_over = matches!(fields.first(), Some(&"Z" | &"X"));
+    (!is_over).then(|| Some((fields.get(1)?.parse().ok()?, fields.get(19)?.parse().ok()?)))?
 }
 
 /// A folder that no other test has.
