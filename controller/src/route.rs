@@ -3,10 +3,11 @@
 //! Pure: [`plan`] decides on what was seen.
 //! Source: knative/serving `pkg/reconciler/route`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use api::{
     condition::{self, READY, Set},
+    keys::{networking, serving},
     networking::Ingress,
     serving::{Address, Route, RouteStatus, TrafficTarget},
 };
@@ -24,6 +25,7 @@ pub mod rollout;
 pub mod traffic;
 
 use domain::Visibility;
+use rollout::Rollout;
 use traffic::{Lookup, Target, Traffic};
 
 /// The conditions of a Route.
@@ -113,17 +115,69 @@ fn reconcile(
         "external-domain-tls is not enabled",
         now,
     );
-    let rollout = rollout::complete(&traffic);
+    let standing = seen.ingress.map(|it| standing(route, it, config));
+    let (rollout, again) = rollout::rollout(&traffic, standing, now);
+    if let Some(again) = again {
+        plan.again_after(again);
+    }
     let wanted = ingress::ingress(route, &traffic, &rollout, &visibilities, config)?;
 
     place_placeholders(route, &traffic, seen, config, plan)?;
-    if is_observed(route, &wanted, seen.ingress, plan) {
+    let is_observed = is_observed(route, &wanted, seen.ingress, plan);
+    if !rollout.is_done() {
+        CONDITIONS.mark_unknown(
+            &mut status.conditions,
+            INGRESS_READY,
+            "RolloutInProgress",
+            "A gradual rollout of the latest revision(s) is in progress.",
+            now,
+        );
+        status.traffic = moving(&traffic, &rollout, &status.traffic);
+    } else if is_observed {
         let found = seen.ingress.expect("what is observed is there");
         take_ingress(status, found, now);
     } else {
         mark_not_configured(status, now);
     }
     Ok(())
+}
+
+/// Where the rollout of a Route stands, as its Ingress tells.
+fn standing<'a>(route: &Route, ingress: &'a Ingress, config: &Config) -> rollout::Standing<'a> {
+    let keys = [serving::ROLLOUT_DURATION, serving::ROLLOUT_DURATION_TWIN];
+    let own = metadata::first(&route.metadata.annotations, &keys);
+    let own = own.and_then(|text| api::go::parse_duration(text).ok());
+    let own = own.and_then(|nanos| u64::try_from(nanos).ok()).map(Duration::from_nanos);
+    let said = |conditions: &[condition::Condition], type_| condition::is_true(conditions, type_);
+    let is_served = ingress.status.as_ref().is_some_and(|it| {
+        it.observed_generation == ingress.metadata.generation && said(&it.conditions, READY)
+    });
+    let was_served = route.status.as_ref().is_some_and(|it| said(&it.conditions, INGRESS_READY));
+    rollout::Standing {
+        annotation: metadata::get(&ingress.metadata.annotations, networking::ROLLOUT),
+        is_news: is_served && !was_served,
+        duration: own.filter(|it| it.as_secs() > 0).unwrap_or(config.network.rollout_duration),
+    }
+}
+
+/// What the status reports while traffic moves: each Revision that has a share of a target.
+fn moving(traffic: &Traffic, rollout: &Rollout, reported: &[TrafficTarget]) -> Vec<TrafficTarget> {
+    let shares = |(target, reported): (&Target, &TrafficTarget)| {
+        let of_share = |(revision, percent): (&str, i64)| TrafficTarget {
+            revision_name: Some(revision.to_owned()),
+            percent: Some(percent),
+            ..reported.clone()
+        };
+        let shares = rollout.of("", target).filter(|_| target.percent > 0);
+        match shares {
+            None => vec![reported.clone()],
+            Some(shares) => {
+                let shares = shares.iter().map(|it| (it.revision_name.as_str(), it.percent));
+                shares.map(of_share).collect()
+            }
+        }
+    };
+    traffic.targets.iter().zip(reported).flat_map(shares).collect()
 }
 
 /// Resolves the traffic and says so; nothing when a target is not there or not ready.
