@@ -201,13 +201,12 @@ pub async fn gateway(role: args::GatewayRole) -> anyhow::Result<()> {
 fn hold(context: &Surroundings, url: &str) -> anyhow::Result<Activator> {
     let upstream = Arc::new(Pool::new(Default::default()));
     let sink: Sink = activator::report::over_http(&context.cluster, url, upstream.clone())?;
-    let reporter = config::env::text("POD_NAME").unwrap_or_else(|| "activator".to_owned());
     Ok(Activator::start(
         &context.cluster,
         context.config.clone(),
         upstream,
         sink,
-        Settings::new(reporter),
+        Settings::new(process_name()),
     ))
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     kubectl::{Kubectl, Version},
-    parts,
+    parts, platform,
 };
 
 /// Namespace that the platform is installed in.
@@ -54,12 +54,15 @@ pub struct Cluster {
     node: Node,
     stop: CancellationToken,
     servers: JoinSet<()>,
+    _turn: File,
 }
 
 impl Cluster {
     /// Starts it in `home`, with the platform's definitions and ConfigMaps, to which `config` adds data,
     /// and with the platform's admission. Needs root, for pods with networks of their own.
     pub async fn start(home: PathBuf, config: &[(&str, &[(&str, &str)])]) -> Cluster {
+        let turn = tokio::task::spawn_blocking(platform::turn).await;
+        let turn = turn.expect("waiting for a turn does not panic");
         let clock = Clock::start();
         let mut options = server::Options::in_memory(clock);
         options.service_network = (SERVICES.address, SERVICES.prefix);
@@ -123,7 +126,7 @@ impl Cluster {
             kubeconfig: home.join("kubeconfig"),
             home: home.clone(),
         };
-        Cluster { home, kubectl, seen, workloads, node, stop, servers }
+        Cluster { home, kubectl, seen, workloads, node, stop, servers, _turn: turn }
     }
 
     pub fn kubectl(&self) -> &Kubectl {

@@ -456,7 +456,7 @@ pub fn new_home() -> PathBuf {
 }
 
 /// Waits for one of the few turns on this machine; it ends when the file is closed.
-fn turn() -> File {
+pub fn turn() -> File {
     let folder = parts::root().join("target");
     fs::create_dir_all(&folder).expect("target can be written");
     let open = |at: u32| {
