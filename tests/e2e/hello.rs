@@ -97,7 +97,19 @@ spec:
 #[tokio::test(flavor = "multi_thread")]
 async fn prints_the_columns_of_knative() {
     let platform = Platform::start().await;
-    platform.apply_sample("hello.yaml").await;
+    // It keeps its pod, so that there is one to list however long this takes.
+    let manifest = "
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata: {name: hello}
+spec:
+  template:
+    metadata: {annotations: {autoscaling.knative.dev/min-scale: '1'}}
+    spec:
+      containers:
+      - {image: weft.dev/samples/hello}
+";
+    platform.apply(manifest).await;
     platform.ready("hello").await;
     // Source: the printer columns of serving's CRDs, and those of kubectl's own kinds.
     let wanted = [

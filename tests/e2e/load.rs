@@ -69,7 +69,7 @@ async fn no_request_fails_while_revisions_and_pods_change() {
     let split = r#"[{"revisionName":"colours-blue","percent":90},
         {"revisionName":"colours-green","percent":10,"tag":"green"}]"#;
     set_traffic(&platform, split).await;
-    eventually(Duration::from_secs(30), "the first revision answers again", || async {
+    eventually(Duration::from_secs(60), "the first revision answers again", || async {
         answers(&platform, &host, "blue").await
     })
     .await;
@@ -118,7 +118,7 @@ spec:
   template:
     metadata:
       name: colours-{colour}
-      annotations: {{autoscaling.knative.dev/target: \"1\"}}
+      annotations: {{autoscaling.knative.dev/target: \"2\"}}
     spec:
       containers:
       - image: weft.dev/samples/hello

@@ -216,7 +216,8 @@ async fn a_full_disk_refuses_writes_until_there_is_space() {
         kubectl.run("create configmap before --from-literal=a=b").await.ok();
         space.fill(&platform);
         for turn in 0..5 {
-            let text = "x".repeat(100 << turn);
+            // Longer than what may be left of the last page of a file.
+            let text = "x".repeat(5000 << turn);
             let line = format!("create configmap refused --from-literal=a={text}");
             let error = kubectl.run(&line).await.err();
             assert!(error.contains("check the disk's space"), "{space:?}: {error}");
@@ -226,7 +227,8 @@ async fn a_full_disk_refuses_writes_until_there_is_space() {
         let error = kubectl.run("get configmap refused").await.err();
         assert!(error.contains("NotFound"), "{space:?}: {error}");
         kubectl.run("get configmap before").await.ok();
-        kubectl.run("patch configmap before -p {\"data\":{\"a\":\"changed\"}}").await.err();
+        let patch = format!("{{\"data\":{{\"a\":\"{}\"}}}}", "x".repeat(5000));
+        kubectl.run(&format!("patch configmap before -p {patch}")).await.err();
         let kept = kubectl.run("get configmap before -o jsonpath={.data.a}").await.ok();
         assert_eq!(kept, "b", "{space:?}");
 
