@@ -1,5 +1,6 @@
 //! `weft up`: the whole platform in one process.
 
+pub mod api_service;
 pub mod apply;
 pub mod detach;
 pub mod greet;

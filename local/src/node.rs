@@ -39,11 +39,12 @@ use crate::{
     dns,
     images::Images,
     node::{
-        cgroup::Groups, netlink::Range, network::Network, output::Outputs, process::Spawner,
-        reach::Pods, volumes::Volumes,
+        account::Accounts, cgroup::Groups, netlink::Range, network::Network, output::Outputs,
+        process::Spawner, reach::Pods, volumes::Volumes,
     },
 };
 
+pub mod account;
 pub mod cgroup;
 pub mod environment;
 pub mod kept;
@@ -100,6 +101,8 @@ pub struct Settings {
     pub services: Range,
     /// The domain of the cluster's names, `cluster.local`.
     pub cluster_domain: String,
+    /// What pods trust when they call the API, as PEM.
+    pub certificate: String,
     /// The binary that has the `pod-exec` command.
     pub binary: PathBuf,
     /// What every container finds in its environment, below its own: `PATH` at least.
@@ -123,6 +126,7 @@ pub struct Shared {
     pub outputs: Outputs,
     pub cgroups: Groups,
     pub volumes: Volumes,
+    pub accounts: Accounts,
     pub machine: Machine,
     /// The address of the machine as pods see it.
     pub host_ip: String,
@@ -219,6 +223,8 @@ impl Node {
             cgroups,
             volumes: Volumes::open(settings.data_dir.join("mounts"))
                 .context("make the folder of mounts")?,
+            accounts: Accounts::open(settings.data_dir.join("accounts"))
+                .context("make the folder of service accounts")?,
             machine,
             host_ip: network
                 .as_ref()
@@ -242,6 +248,7 @@ impl Node {
         }
         announce(&shared).await.context("announce the node")?;
         node.spawn(heartbeat(shared.clone()));
+        node.spawn(account::renew(shared.clone()));
         node.spawn(record(recorder, waiting));
         node.tasks.spawn(watch_pods(shared, node.tasks.clone(), node.stop.clone()));
         Ok(node)

@@ -31,6 +31,19 @@ const HEADERS: Duration = Duration::from_secs(30);
 /// What to do about a certificate that cannot be used.
 const MAKE_AGAIN: &str =
     "remove tls.crt and tls.key from the data directory to have them made again";
+/// What clients call the API: on the machine, and in pods by its Service's names and address.
+const NAMES: [&str; 8] = [
+    "localhost",
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+    SERVICE_ADDRESS,
+    "127.0.0.1",
+    "::1",
+];
+/// The address of the Service `kubernetes`: the first of the Services' network, as upstream.
+pub const SERVICE_ADDRESS: &str = "10.96.0.1";
 
 /// The certificate of a server.
 pub struct Certificate {
@@ -42,13 +55,7 @@ impl Certificate {
     /// Reads the certificate of a directory, or makes one for this machine; without a directory one that is not kept.
     pub fn open(directory: Option<&Path>) -> anyhow::Result<Certificate> {
         let made = || -> anyhow::Result<(String, String)> {
-            let names = vec![
-                "localhost".to_owned(),
-                "kubernetes".into(),
-                "kubernetes.default.svc".into(),
-                "127.0.0.1".into(),
-                "::1".into(),
-            ];
+            let names: Vec<String> = NAMES.map(str::to_owned).into();
             let made = rcgen::generate_simple_self_signed(names)
                 .context("make the API server's certificate")?;
             Ok((made.cert.pem(), made.signing_key.serialize_pem()))
@@ -58,7 +65,8 @@ impl Certificate {
             Some(directory) => {
                 let (certificate, key) = (directory.join("tls.crt"), directory.join("tls.key"));
                 match (std::fs::read_to_string(&certificate), std::fs::read_to_string(&key)) {
-                    (Ok(pem), Ok(key)) => (pem, key),
+                    // One that an older version made may lack a name by which clients call today.
+                    (Ok(pem), Ok(key)) if has_all_names(&pem)? => (pem, key),
                     _ => {
                         let (pem, text) = made()?;
                         private_file(&key, &text)?;
@@ -85,6 +93,16 @@ impl Certificate {
     pub fn pem(&self) -> &str {
         &self.pem
     }
+}
+
+fn has_all_names(pem: &str) -> anyhow::Result<bool> {
+    let der = CertificateDer::from(pem_body(pem)?);
+    let certificate = rustls::server::ParsedCertificate::try_from(&der)
+        .with_context(|| format!("read the API server's certificate: {MAKE_AGAIN}"))?;
+    Ok(NAMES.into_iter().all(|name| {
+        let name = rustls::pki_types::ServerName::try_from(name);
+        name.is_ok_and(|name| rustls::client::verify_server_name(&certificate, &name).is_ok())
+    }))
 }
 
 fn pem_body(pem: &str) -> anyhow::Result<Vec<u8>> {

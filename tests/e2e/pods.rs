@@ -154,6 +154,95 @@ async fn containers_run_as_whom_they_ask_for_within_their_limits() {
     assert!(row.contains("OOMKilled"), "{row}");
 }
 
+/// Asks the API for the pods by every way that client libraries know, and tells the codes.
+const CALLER: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: caller}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: dev.local/sh
+    command: [sh, -c]
+    args:
+    - |
+      files=/var/run/secrets/kubernetes.io/serviceaccount
+      ask() {
+        curl -sS --max-time 20 -o /dev/null -w "$1 %{http_code}\n" --cacert $files/ca.crt \
+          -H "Authorization: Bearer $(cat $files/token)" "$1/api/v1/namespaces/$(cat $files/namespace)/pods" 2>&1
+      }
+      while true; do
+        ask https://kubernetes.default.svc
+        ask https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT
+        sleep 1
+      done
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_calls_the_api_as_its_service_account() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not root: pods have no files of their own");
+        return;
+    }
+    let mut platform = super::kubectl::with_shell().await;
+    platform.apply(CALLER).await;
+    let told = async |wanted: &'static str| {
+        eventually(Duration::from_secs(60), wanted, || async {
+            let text = platform.kubectl().run("logs caller --tail=2").await.result()?;
+            let found: Vec<&str> = text.lines().collect();
+            let wanted = ["https://kubernetes.default.svc", "https://10.96.0.1:443"]
+                .map(|at| format!("{at} {wanted}"));
+            match wanted.iter().all(|it| found.contains(&it.as_str())) {
+                true => Ok(()),
+                false => Err(text),
+            }
+        })
+        .await;
+    };
+    told("403").await;
+    let bind = "create rolebinding callers --clusterrole=view --serviceaccount=default:default";
+    platform.kubectl().run(bind).await.ok();
+    told("200").await;
+
+    let endpoints = platform.kubectl().run("get endpoints,endpointslices").await.ok();
+    assert!(endpoints.contains("endpointslice.discovery.k8s.io/kubernetes "), "{endpoints}");
+    platform.stop().await;
+    platform.up().await;
+    eventually(Duration::from_secs(60), "it calls again after a restart", || async {
+        let text = platform.kubectl().run("logs caller --tail=2").await.result()?;
+        if text.contains("svc 200") { Ok(()) } else { Err(text) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_wants_no_token_gets_none() {
+    if std::path::Path::new("/var/run/secrets/kubernetes.io/serviceaccount/token").exists() {
+        println!("this machine is a pod itself, and its pods see its token");
+        return;
+    }
+    let platform = super::kubectl::with_shell().await;
+    let pod = "
+apiVersion: v1
+kind: Pod
+metadata: {name: alone}
+spec:
+  automountServiceAccountToken: false
+  restartPolicy: Never
+  containers:
+  - name: main
+    image: dev.local/sh
+    args: [-c, 'if [ -e /var/run/secrets/kubernetes.io/serviceaccount/token ]; then echo given; else echo none; fi']
+";
+    platform.apply(pod).await;
+    eventually(Duration::from_secs(30), "it has looked", || async {
+        let text = platform.kubectl().run("logs alone").await.result()?;
+        if text.contains("none") { Ok(()) } else { Err(text) }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn host_mode_gives_each_pod_a_port() {
     let arguments = vec!["--host-network".into()];

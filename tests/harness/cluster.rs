@@ -98,6 +98,7 @@ impl Cluster {
             outputs,
             name: "node".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
+            certificate: certificate.pem().to_owned(),
             services: SERVICES,
             binary: weft.clone(),
             environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),

@@ -38,7 +38,7 @@ use runtime::{
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::install;
+use super::{api_service, install};
 use crate::{command::image, place};
 
 /// The one node's name.
@@ -100,6 +100,7 @@ impl Platform {
         let cluster = Cluster::new(api.client(), clock, stop.clone());
         let system = config::env::system_namespace();
         install::install(cluster.client(), &system, http_addr.port()).await?;
+        api_service::install(cluster.client()).await?;
         let recorder = Recorder::start(&cluster, "weft");
         let live = live::watch(&cluster, &system, &recorder).await;
 
@@ -125,6 +126,7 @@ impl Platform {
                 outputs,
                 name: NODE.to_owned(),
                 cluster_domain: CLUSTER_DOMAIN.to_owned(),
+                certificate: certificate.pem().to_owned(),
                 services: SERVICES,
                 binary: std::env::current_exe().context("find this program")?,
                 environment: BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]),
@@ -197,9 +199,24 @@ impl Platform {
             ));
         }
 
+        // The API on its port, and once more where pods reach it.
+        let for_pods = node.listen(api_service::PORT).context("open the API for pods")?;
+        if let Some(router) = node.router() {
+            api_service::publish(cluster.client(), router).await?;
+        }
         let api = {
             let stop = stop.clone();
-            tokio::spawn(async move { serve::serve(api, &certificate, settings.api, stop).await })
+            tokio::spawn(async move {
+                let inside = async {
+                    if let Some(listener) = for_pods {
+                        serve::serve(api.clone(), &certificate, listener, stop.clone()).await;
+                    }
+                };
+                tokio::join!(
+                    serve::serve(api.clone(), &certificate, settings.api, stop.clone()),
+                    inside,
+                );
+            })
         };
         Ok(Platform { cluster, stop, api, workloads, node, open, listeners })
     }

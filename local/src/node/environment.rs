@@ -1,13 +1,13 @@
 //! The environment, command and arguments of a container.
 //!
 //! Pure: what the environment refers to (ConfigMaps, Secrets, the pod's own fields) is given.
-//! Source: kubernetes `pkg/kubelet/kubelet_pods.go` (`makeEnvironmentVariables`),
+//! Source: kubernetes `pkg/kubelet/kubelet_pods.go` (`makeEnvironmentVariables`), `pkg/kubelet/envvars`,
 //! `third_party/forked/golang/expansion`, `pkg/fieldpath`, `pkg/api/v1/resource`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
-    api::core::v1::{Container, ObjectFieldSelector, Pod, ResourceFieldSelector},
+    api::core::v1::{Container, ObjectFieldSelector, Pod, ResourceFieldSelector, Service},
     apimachinery::pkg::api::resource::Quantity,
 };
 
@@ -121,6 +121,48 @@ pub fn variables(
         variables.insert(variable.name.clone(), value);
     }
     Ok(variables)
+}
+
+/// The variables that tell where Services are: those of the container engine that came first, and Kubernetes' own.
+pub fn services<'a>(services: impl Iterator<Item = &'a Service>) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    for service in services {
+        let spec = service.spec.as_ref();
+        let address = spec.and_then(|it| it.cluster_ip.as_deref()).unwrap_or_default();
+        let ports = spec.and_then(|it| it.ports.as_deref()).unwrap_or_default();
+        let (Some(first), false) = (ports.first(), matches!(address, "" | "None")) else {
+            continue;
+        };
+        let name = variable_name(service.metadata.name.as_deref().unwrap_or_default());
+        let mut tell = |suffix: String, value: String| {
+            variables.insert(format!("{name}_{suffix}"), value);
+        };
+        let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+        tell("SERVICE_HOST".to_owned(), address.to_owned());
+        tell("SERVICE_PORT".to_owned(), first.port.to_string());
+        for (index, port) in ports.iter().enumerate() {
+            let number = port.port;
+            if let Some(name) = port.name.as_deref().filter(|it| !it.is_empty()) {
+                tell(format!("SERVICE_PORT_{}", variable_name(name)), number.to_string());
+            }
+            let protocol = port.protocol.as_deref().unwrap_or("TCP");
+            let lower = protocol.to_lowercase();
+            let url = format!("{lower}://{host}:{number}");
+            if index == 0 {
+                tell("PORT".to_owned(), url.clone());
+            }
+            let prefix = format!("PORT_{number}_{}", protocol.to_uppercase());
+            tell(format!("{prefix}_PROTO"), lower);
+            tell(format!("{prefix}_PORT"), number.to_string());
+            tell(format!("{prefix}_ADDR"), address.to_owned());
+            tell(prefix, url);
+        }
+    }
+    variables
+}
+
+fn variable_name(name: &str) -> String {
+    name.to_uppercase().replace('-', "_")
 }
 
 /// The program and its arguments: the container's, where it has them, in place of the image's.
@@ -284,6 +326,54 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn services_are_told_as_kubelet_tells_them() {
+        let service = |name: &str, spec: serde_json::Value| -> Service {
+            serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap()
+        };
+        let all = [
+            service(
+                "kubernetes",
+                json!({"clusterIP": "10.96.0.1", "ports": [{"name": "https", "port": 443}]}),
+            ),
+            service(
+                "my-db",
+                json!({"clusterIP": "10.96.0.9", "ports": [{"port": 5432}, {"name": "a-b", "port": 53, "protocol": "UDP"}]}),
+            ),
+            service("headless", json!({"clusterIP": "None", "ports": [{"port": 80}]})),
+            service("elsewhere", json!({"type": "ExternalName", "externalName": "example.com"})),
+        ];
+        let found: Vec<String> = services(all.iter())
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "KUBERNETES_PORT=tcp://10.96.0.1:443",
+                "KUBERNETES_PORT_443_TCP=tcp://10.96.0.1:443",
+                "KUBERNETES_PORT_443_TCP_ADDR=10.96.0.1",
+                "KUBERNETES_PORT_443_TCP_PORT=443",
+                "KUBERNETES_PORT_443_TCP_PROTO=tcp",
+                "KUBERNETES_SERVICE_HOST=10.96.0.1",
+                "KUBERNETES_SERVICE_PORT=443",
+                "KUBERNETES_SERVICE_PORT_HTTPS=443",
+                "MY_DB_PORT=tcp://10.96.0.9:5432",
+                "MY_DB_PORT_53_UDP=udp://10.96.0.9:53",
+                "MY_DB_PORT_53_UDP_ADDR=10.96.0.9",
+                "MY_DB_PORT_53_UDP_PORT=53",
+                "MY_DB_PORT_53_UDP_PROTO=udp",
+                "MY_DB_PORT_5432_TCP=tcp://10.96.0.9:5432",
+                "MY_DB_PORT_5432_TCP_ADDR=10.96.0.9",
+                "MY_DB_PORT_5432_TCP_PORT=5432",
+                "MY_DB_PORT_5432_TCP_PROTO=tcp",
+                "MY_DB_SERVICE_HOST=10.96.0.9",
+                "MY_DB_SERVICE_PORT=5432",
+                "MY_DB_SERVICE_PORT_A_B=53",
+            ]
+        );
+    }
 
     #[test]
     fn expands_as_kubelet_does() {

@@ -12,6 +12,7 @@ use std::{
 use k8s_openapi::api::core::v1::{self as k8s, ExecAction, LifecycleHandler};
 use kube::{Api, api::Resource};
 use proxy::{hop::Boxed, queue::Queue};
+use runtime::cluster::cache::Cache;
 use rustix::process::Signal;
 use tokio::{
     sync::{mpsc, watch},
@@ -36,8 +37,12 @@ use crate::node::{
 /// What a container is stopped by: a moment after which it is killed, which may still come nearer.
 pub type Stop = watch::Receiver<Option<Instant>>;
 
-/// Bytes of a termination message, as kubelet has it when it comes from the log.
-const LONGEST_MESSAGE: usize = 2048;
+/// Bytes of a termination message that a container wrote, as kubelet has it.
+const LONGEST_MESSAGE: usize = 4096;
+/// Bytes of the messages of all containers of a pod, as kubelet has it.
+const LONGEST_MESSAGES: usize = 12 << 10;
+/// Bytes of a termination message that comes from the log, as kubelet has it.
+const LONGEST_FROM_LOG: usize = 2048;
 /// Wait for output after the process ended: what it started itself may hold the pipe open.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 /// Output of a probe's command that is kept for its message.
@@ -245,7 +250,7 @@ impl Run {
             "Pulled",
             format!("Container image \"{name}\" already present on machine"),
         );
-        let mut variables = self.default_variables(&image.env);
+        let mut variables = self.default_variables(&image.env).await;
         variables = self.variables(variables).await.map_err(|message| Failure::Blocked {
             reason: "CreateContainerConfigError",
             message,
@@ -261,6 +266,7 @@ impl Run {
         let path = variables.get("PATH").map(String::as_str).unwrap_or_default();
         let directory = self.container.working_dir.as_ref().map(PathBuf::from);
         let found = find_program(&program, path, directory.as_deref()).map_err(not_started)?;
+        volumes::begin_message(&self.context, &self.container);
         let mounts = volumes::mounts(&self.context, &self.container).await.map_err(|message| {
             Failure::Blocked { reason: "CreateContainerError", message, back_off: false }
         })?;
@@ -307,11 +313,34 @@ impl Run {
     }
 
     /// What every container finds in its environment.
-    fn default_variables(&self, image: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    async fn default_variables(
+        &self,
+        image: &BTreeMap<String, String>,
+    ) -> BTreeMap<String, String> {
         let mut variables = self.context.node.settings.environment.clone();
         variables.insert("HOSTNAME".to_owned(), self.context.name().to_owned());
         variables.extend(image.iter().map(|(name, value)| (name.clone(), value.clone())));
+        variables.extend(self.service_variables().await);
         variables
+    }
+
+    /// Where the Services of the pod's namespace are, if it wants to know, and in any case where the API is.
+    async fn service_variables(&self) -> BTreeMap<String, String> {
+        const API: (&str, &str) = ("default", "kubernetes");
+        let context = &self.context;
+        if context.node.network.is_none() {
+            // Nobody answers at the addresses of Services on the machine's own network.
+            return BTreeMap::new();
+        }
+        let services: Cache<k8s::Service> = context.node.cluster.cache();
+        services.synced().await;
+        let spec = context.pod.spec.as_ref();
+        let mut told: Vec<_> = services.get(API.0, API.1).into_iter().collect();
+        if spec.and_then(|it| it.enable_service_links) != Some(false) {
+            // One of the namespace that is called as the API's counts more.
+            told.extend(services.list(context.namespace()));
+        }
+        environment::services(told.iter().map(|it| &**it))
     }
 
     async fn variables(
@@ -401,10 +430,7 @@ impl Run {
             _ if oom => "OOMKilled",
             _ => "Error",
         };
-        let from_log = self.container.termination_message_policy.as_deref()
-            == Some("FallbackToLogsOnError")
-            && code != 0;
-        let message = from_log.then(|| output.tail(LONGEST_MESSAGE)).filter(|it| !it.is_empty());
+        let message = self.message(code, &mut output);
         drop(output);
         leftovers::forget(&context.folder, &self.container.name);
         let ended = Ended {
@@ -417,6 +443,23 @@ impl Run {
             attempt: self.attempt,
         };
         self.tell(Event::Ended { index: self.index, ended }).await;
+    }
+
+    /// What the container said at its end: in its file, or by its last lines.
+    fn message(&self, code: i32, output: &mut Output) -> Option<String> {
+        let spec = self.context.pod.spec.as_ref();
+        let containers = spec
+            .map_or(1, |it| it.containers.len() + it.init_containers.as_ref().map_or(0, Vec::len));
+        let limit = LONGEST_MESSAGE.min(LONGEST_MESSAGES / containers.max(1));
+        let policy = self.container.termination_message_policy.as_deref();
+        let told = match volumes::message(&self.context, &self.container, limit) {
+            Some(told) => Some(told),
+            None if policy == Some("FallbackToLogsOnError") && code != 0 => {
+                Some(output.tail(LONGEST_FROM_LOG.min(limit)))
+            }
+            None => None,
+        };
+        told.filter(|it| !it.is_empty())
     }
 
     /// Waits for the process to end: by itself, or because it is told to.
@@ -645,7 +688,7 @@ fn execute(
             events,
             stop,
         };
-        let mut variables = run.variables(run.default_variables(&BTreeMap::new())).await?;
+        let mut variables = run.variables(run.default_variables(&BTreeMap::new()).await).await?;
         run.give_port(&mut variables).map_err(|error| error.to_string())?;
         let path = variables.get("PATH").map(String::as_str).unwrap_or_default();
         let directory = container.working_dir.as_ref().map(PathBuf::from);

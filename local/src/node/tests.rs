@@ -80,6 +80,7 @@ impl Scene {
             name: "weft".to_owned(),
             services: Range { address: "10.96.0.0".parse().unwrap(), prefix: 16 },
             cluster_domain: "cluster.local".to_owned(),
+            certificate: "certificate".to_owned(),
             binary: "/bin/false".into(),
             environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         };
@@ -267,6 +268,48 @@ async fn a_revisions_pod_serves_and_finishes_its_requests() {
         scene.event("one", "Started").await;
         scene.end().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_leave_their_last_words() {
+    let scene = Scene::start(Mode::Auto).await;
+    if !scene.node.isolated() {
+        // On the machine's own files nothing can be mounted for one container alone.
+        return scene.end().await;
+    }
+    let both = "echo from the log; echo from the file > $0; exit $1";
+    let none = "echo from the log; exit $1";
+    let (usual, own) = ("/dev/termination-log", "/tmp/weft-last/words");
+    let logs = "FallbackToLogsOnError";
+    let cases = [
+        ("file", both, usual, "File", "3", "from the file\n"),
+        ("success", both, usual, "File", "0", "from the file\n"),
+        ("own-path", both, own, "File", "3", "from the file\n"),
+        ("silent", none, usual, "File", "3", ""),
+        ("file-first", both, usual, logs, "3", "from the file\n"),
+        ("log", none, usual, logs, "3", "from the log\n"),
+        ("no-error", none, usual, logs, "0", ""),
+    ];
+    for (name, script, path, policy, code, _) in cases {
+        let spec = json!({"restartPolicy": "Never", "containers": [{
+            "name": "c", "image": "sh", "args": ["-c", script, path, code],
+            "terminationMessagePath": path, "terminationMessagePolicy": policy,
+        }]});
+        scene.create(name, spec).await;
+    }
+    for (name, .., wanted) in cases {
+        let ended = |pod: &Pod| {
+            let state = container(pod).and_then(|it| it.state.as_ref());
+            state.is_some_and(|it| it.terminated.is_some())
+        };
+        let pod = scene.until(name, ended).await;
+        let state = container(&pod).unwrap().state.as_ref().unwrap();
+        let message = state.terminated.as_ref().unwrap().message.as_deref();
+        assert_eq!(message.unwrap_or_default(), wanted, "{name}");
+    }
+    let left = std::fs::read_to_string(usual).unwrap_or_default();
+    assert_eq!(left, "", "the machine's own file stays empty");
+    scene.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,9 @@
-//! What containers see of the file system besides the machine's own: the cluster's name server, and volumes.
+//! What containers see of the file system besides the machine's own: the cluster's name server, their service
+//! account's files, volumes, and the file for their last words.
 //!
-//! Pods of a node that runs as root see the machine's files through mount namespaces: one for all pods of a
-//! Kubernetes namespace that have no volumes, one for each container that has. As an ordinary user nothing
-//! can be mounted; then the pod's events say which paths are missing.
+//! Pods of a node that runs as root see the machine's files through mount namespaces: each container has one, made
+//! from one that all pods of a service account share. As an ordinary user nothing can be mounted; then the pod's
+//! events say which paths are missing.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,12 +24,14 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 
 use crate::node::{
-    environment,
+    account, environment,
     namespace::{self, Namespace},
     run::PodContext,
 };
 
 const RESOLVER: &str = "/etc/resolv.conf";
+/// Where containers leave their termination message unless they say otherwise.
+const LAST_WORDS: &str = "/dev/termination-log";
 /// Permissions of projected files whose volume names none, as the API's default.
 const FILE_MODE: i32 = 0o644;
 
@@ -36,10 +39,19 @@ const FILE_MODE: i32 = 0o644;
 pub struct Volumes {
     /// Where resolver files are, and the note of what was made on the machine to mount upon.
     folder: PathBuf,
-    /// By Kubernetes namespace: the machine's files with the cluster's name server.
-    bases: tokio::sync::Mutex<HashMap<String, Arc<Namespace>>>,
+    /// By Kubernetes namespace, service account and whether it has the cluster's name server: as many as there are.
+    bases: tokio::sync::Mutex<HashMap<Base, Arc<Namespace>>>,
     /// Folders and files made to mount upon, with how many pods use them.
     made: Mutex<BTreeMap<PathBuf, usize>>,
+}
+
+/// What pods share that see the same files.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Base {
+    namespace: String,
+    /// The files of the service account.
+    account: Option<PathBuf>,
+    has_resolver: bool,
 }
 
 /// One pod's volumes.
@@ -147,16 +159,17 @@ pub async fn mounts(
         spec.and_then(|it| it.dns_policy.as_deref()),
         None | Some("ClusterFirst" | "ClusterFirstWithHostNet")
     );
-    let base = match own_resolver {
-        true => {
-            Some(base(pod, router).await.map_err(|error| format!("mount {RESOLVER}: {error}"))?)
-        }
-        false => None,
+    let base = Base {
+        namespace: pod.namespace().to_owned(),
+        account: account::folder(pod).await?,
+        has_resolver: own_resolver,
     };
-    if wanted.is_empty() {
-        return Ok(base);
-    }
-    let sources = pod.volumes.sources.get_or_try_init(|| sources(pod)).await?;
+    let base = shared(pod, base, router).await.map_err(|error| error.to_string())?;
+    let none = HashMap::new();
+    let sources = match wanted {
+        [] => &none,
+        _ => pod.volumes.sources.get_or_try_init(|| sources(pod)).await?,
+    };
     let mut plan = Vec::new();
     for mount in wanted {
         let source =
@@ -174,9 +187,10 @@ pub async fn mounts(
             .map_err(|error| format!("make {} to mount upon: {error}", target.display()))?;
         plan.push((source, target, mount.read_only == Some(true)));
     }
+    let last_words = last_words(pod, container);
     let mounting = pod.node.spawner.run(move |home| {
         let made = (|| {
-            base.as_ref().map_or(Ok(()), |base| base.enter())?;
+            base.enter()?;
             let namespace = namespace::new_mount()?;
             for (source, target, read_only) in plan {
                 let told = |error: rustix::io::Errno| {
@@ -187,6 +201,12 @@ pub async fn mounts(
                     mount_remount(&target, MountFlags::BIND | MountFlags::RDONLY, "")
                         .map_err(told)?;
                 }
+            }
+            if let Some((source, target)) = last_words
+                && let Err(error) = mount_bind_recursive(&source, &target)
+            {
+                // The container runs without it all the same.
+                tracing::debug!(%error, target = %target.display(), "mount a termination message");
             }
             Ok(Arc::new(namespace))
         })();
@@ -205,13 +225,49 @@ fn inside(folder: &Path, path: &str) -> Option<PathBuf> {
     stays.then(|| if path.as_os_str().is_empty() { folder.to_owned() } else { folder.join(path) })
 }
 
-/// The machine's files with the cluster's name server, for all pods of a namespace.
-async fn base(pod: &PodContext, router: std::net::Ipv4Addr) -> io::Result<Arc<Namespace>> {
-    let namespace = pod.namespace();
+/// The machine's files with what `wanted` adds.
+async fn shared(
+    pod: &PodContext,
+    wanted: Base,
+    router: std::net::Ipv4Addr,
+) -> io::Result<Arc<Namespace>> {
     let mut bases = pod.node.volumes.bases.lock().await;
-    if let Some(base) = bases.get(namespace) {
+    if let Some(base) = bases.get(&wanted) {
         return Ok(base.clone());
     }
+    let mut mounts: Vec<(PathBuf, &str)> = Vec::new();
+    if wanted.has_resolver && Path::new(RESOLVER).exists() {
+        mounts.push((resolver(pod, router)?, RESOLVER));
+    }
+    if let Some(account) = &wanted.account {
+        // It stays: other platforms on this machine mount upon it too, and it goes with the machine's next boot.
+        match fs::create_dir_all(account::PLACE) {
+            Ok(()) => mounts.push((account.clone(), account::PLACE)),
+            Err(error) => {
+                tracing::warn!(%error, "pods get no token: make {} to mount upon", account::PLACE);
+            }
+        }
+    }
+    let making = pod.node.spawner.run(move |home| {
+        let made = (|| {
+            let base = namespace::new_mount()?;
+            for (source, target) in mounts {
+                mount_bind_recursive(&source, target)
+                    .map_err(|error| io::Error::other(format!("mount {target}: {error}")))?;
+            }
+            Ok(Arc::new(base))
+        })();
+        home.enter()?;
+        made
+    });
+    let base = making.await?;
+    bases.insert(wanted, base.clone());
+    Ok(base)
+}
+
+/// The file that names the cluster's name server to the pods of a namespace.
+fn resolver(pod: &PodContext, router: std::net::Ipv4Addr) -> io::Result<PathBuf> {
+    let namespace = pod.namespace();
     let file = pod.node.volumes.folder.join(format!("{namespace}.resolv.conf"));
     let domain = &pod.node.settings.cluster_domain;
     let host = fs::read_to_string(RESOLVER).unwrap_or_default();
@@ -221,20 +277,56 @@ async fn base(pod: &PodContext, router: std::net::Ipv4Addr) -> io::Result<Arc<Na
         "nameserver {router}\nsearch {namespace}.svc.{domain} svc.{domain} {domain} {searched}\noptions ndots:5\n"
     );
     fs::write(&file, text)?;
-    let making = pod.node.spawner.run(move |home| {
-        let made = (|| {
-            let base = namespace::new_mount()?;
-            if Path::new(RESOLVER).exists() {
-                mount_bind_recursive(&file, RESOLVER)?;
-            }
-            Ok(Arc::new(base))
-        })();
-        home.enter()?;
-        made
+    Ok(file)
+}
+
+/// The file for a container's termination message and where the container sees it; none where that cannot be.
+fn last_words(pod: &PodContext, container: &Container) -> Option<(PathBuf, PathBuf)> {
+    let target = PathBuf::from(container.termination_message_path.as_deref()?);
+    // The usual place stays once it is made: other platforms on this machine mount upon it too.
+    let made = match target.to_str() {
+        Some(LAST_WORDS) if target.exists() => Ok(()),
+        Some(LAST_WORDS) => fs::write(&target, ""),
+        _ => pod.node.volumes.prepare_target(&pod.volumes, &target, false),
+    };
+    match made {
+        Ok(()) => Some((message_file(pod, container), target)),
+        Err(error) => {
+            tracing::debug!(%error, target = %target.display(), "make a file to mount upon");
+            None
+        }
+    }
+}
+
+fn message_file(pod: &PodContext, container: &Container) -> PathBuf {
+    pod.folder.join("messages").join(&container.name)
+}
+
+/// Empties the file for a container's termination message, before a run.
+pub fn begin_message(pod: &PodContext, container: &Container) {
+    if pod.node.network.is_none() {
+        return;
+    }
+    let file = message_file(pod, container);
+    let made = file.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| {
+        fs::write(&file, "")?;
+        // The container's user may be anybody.
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o666))
     });
-    let base = making.await?;
-    bases.insert(namespace.to_owned(), base.clone());
-    Ok(base)
+    if let Err(error) = made {
+        tracing::warn!(%error, file = %file.display(), "make the file for a termination message");
+    }
+}
+
+/// The end of the termination message that a container wrote, at most `limit` bytes; none if it wrote none.
+pub fn message(pod: &PodContext, container: &Container, limit: usize) -> Option<String> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = fs::File::open(message_file(pod, container)).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(limit as u64))).ok()?;
+    let mut text = Vec::new();
+    file.take(limit as u64).read_to_end(&mut text).ok()?;
+    (!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Makes the pod's volumes: where each of them is on the machine.
