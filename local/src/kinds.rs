@@ -364,7 +364,17 @@ impl Kind {
             }
             Source::Custom(_) => {
                 let mut errors = meta::validate_update(new, old);
-                errors.extend(self.validate_custom(new, Some(old)));
+                // The status is looked at by itself, and errors in it are worded so.
+                let place = |error: &mut FieldError| {
+                    if let Some(rest) = error.field.strip_prefix("status.") {
+                        let (whole, part) = (&error.field, format!("{rest} in body"));
+                        error.message =
+                            error.message.replacen(&format!("{whole} in body"), &part, 1);
+                    }
+                };
+                let mut custom = self.validate_custom(new, Some(old));
+                custom.iter_mut().for_each(place);
+                errors.extend(custom);
                 errors
             }
         }

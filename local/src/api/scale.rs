@@ -25,6 +25,13 @@ pub fn answer(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     let value = view::value_of(&kind, &object);
     let scale = scale_of(&value, &paths);
     if call.method == http::Method::GET || call.method == http::Method::HEAD {
+        // Built-in kinds leave out a zero; what a custom one does not say is not known to be one.
+        if kind.is_custom() && at(&value, &paths.spec_replicas).is_none() {
+            let path = dotted(&paths.spec_replicas);
+            return Err(Status::internal(format!(
+                "the spec replicas field {path:?} does not exist"
+            )));
+        }
         return Ok(answer::value(200, call.style(), &scale));
     }
     let patching = call.method == http::Method::PATCH;
@@ -72,6 +79,11 @@ pub fn answer(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
         return Err(Status::bad_request(text));
     }
     let replicas = new["spec"]["replicas"].as_i64().unwrap_or(0);
+    if replicas < 0 && kind.is_custom() {
+        let path = dotted(&paths.spec_replicas);
+        let cause = Cause::invalid(&path, &json!(replicas), "should be a non-negative integer");
+        return Err(Status::invalid(&kind.group, &kind.kind, &call.path.name, vec![cause]));
+    }
     if replicas < 0 {
         let cause =
             Cause::invalid("spec.replicas", &json!(replicas), "must be greater than or equal to 0");
@@ -135,9 +147,19 @@ fn patched(call: &Call<'_>, mut scale: Value, content_type: &str) -> Result<Valu
     Ok(scale)
 }
 
+/// What is at a place of an object.
+fn at<'a>(object: &'a Value, path: &[Box<str>]) -> Option<&'a Value> {
+    path.iter().try_fold(object, |value, step| value.get(&**step))
+}
+
+/// A path as definitions write it: `.spec.replicas`.
+fn dotted(path: &[Box<str>]) -> String {
+    path.iter().map(|step| format!(".{step}")).collect()
+}
+
 /// The scale of an object.
 pub fn scale_of(object: &Value, paths: &ScalePaths) -> Value {
-    let get = |path: &[Box<str>]| path.iter().try_fold(object, |value, step| value.get(&**step));
+    let get = |path: &[Box<str>]| at(object, path);
     let metadata = &object["metadata"];
     let mut scale = json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1",

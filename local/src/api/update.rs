@@ -284,7 +284,7 @@ pub fn patch(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
         "application/merge-patch+json" => Patch::Merge,
         "application/strategic-merge-patch+json" if !call.kind.is_custom() => Patch::Strategic,
         "application/apply-patch+yaml" => Patch::Apply,
-        _ => return Err(unknown_patch(&call.kind)),
+        _ => return Err(unknown_patch(call)),
     };
     let options = query::write_options(&call.query, "PatchOptions")?;
     check_options(&options, sort)?;
@@ -319,8 +319,8 @@ pub fn patch(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     unreachable!("the loop ends by returning")
 }
 
-fn unknown_patch(kind: &Kind) -> Refusal {
-    if !kind.is_custom() {
+fn unknown_patch(call: &Call<'_>) -> Refusal {
+    if !call.kind.is_custom() {
         return Status::other(
             415,
             "UnsupportedMediaType",
@@ -328,7 +328,10 @@ fn unknown_patch(kind: &Kind) -> Refusal {
             Some(super::status::Details::default()),
         );
     }
-    let offers = [PATCH_TYPES[0], PATCH_TYPES[1], PATCH_TYPES[3], PATCH_TYPES[4]];
+    let mut offers = vec![PATCH_TYPES[0], PATCH_TYPES[1], PATCH_TYPES[3], PATCH_TYPES[4]];
+    if !call.subresource().is_empty() {
+        offers.pop();
+    }
     Status::unsupported_media_type(format!(
         "the body of the request was in an unknown format - accepted media types include: {}",
         offers.join(", ")

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::item::{self, Shape};
 use super::set::Set;
-use crate::schema::Node;
+use crate::schema::{Node, Type};
 
 /// In which fields two values differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,12 +30,46 @@ fn place(path: &[Box<str>]) -> String {
     path.iter().map(|step| super::set::step_text(step)).collect()
 }
 
+/// What is wrong with a value that has not the type of its place.
+///
+/// Source: sigs.k8s.io/structured-merge-diff `typed/validate.go`.
+fn wrong_type(value: &Value, wanted: Type) -> Option<String> {
+    if value.is_null() {
+        return None;
+    }
+    let shown = match value {
+        Value::String(text) => text.clone(),
+        other => crate::patch::strategic::go_text(other),
+    };
+    match wanted {
+        Type::Int32 | Type::Int64 | Type::Number if !value.is_number() => {
+            let found = match value {
+                Value::Bool(_) => "bool",
+                Value::Array(_) => "[]interface {}",
+                Value::Object(_) => "map[string]interface {}",
+                _ => "string",
+            };
+            Some(format!("expected numeric (int or float), got {found}"))
+        }
+        Type::String if !value.is_string() => {
+            Some(format!("expected string, got &value.valueUnstructured{{Value:{shown}}}"))
+        }
+        Type::Boolean if !value.is_boolean() => Some(format!("expected boolean, got &{{{shown}}}")),
+        Type::Array if !value.is_array() => Some(format!("expected list, got &{{{shown}}}")),
+        Type::Object if !value.is_object() => Some(format!("expected map, got &{{{shown}}}")),
+        _ => None,
+    }
+}
+
 fn walk(
     value: &Value,
     node: Option<Node<'_>>,
     path: &mut Vec<Box<str>>,
     set: &mut Set,
 ) -> Result<(), String> {
+    if let Some(wrong) = node.and_then(|node| wrong_type(value, node.kind)) {
+        return Err(format!("{}: {wrong}", place(path)));
+    }
     match (item::shape(value, node), value) {
         (Shape::Map, Value::Object(map)) => {
             for (name, value) in map {
@@ -270,6 +304,19 @@ mod tests {
             fields(&json!({"data": {"k": "v"}, "binaryData": {}}), Some(kind.schema().root()))
                 .unwrap();
         assert_eq!(set.write(), json!({"f:binaryData": {}, "f:data": {"f:k": {}}}));
+        for (replicas, wrong) in [
+            (json!("x"), Some(".spec.replicas: expected numeric (int or float), got string")),
+            (
+                json!([1]),
+                Some(".spec.replicas: expected numeric (int or float), got []interface {}"),
+            ),
+            (json!(null), None),
+            (json!(2), None),
+        ] {
+            let kind = registry.find("apps", "v1", "deployments").unwrap();
+            let said = fields(&json!({"spec": {"replicas": replicas}}), Some(kind.schema().root()));
+            assert_eq!(said.err().as_deref(), wrong, "{replicas}");
+        }
         let kind = registry.find("", "v1", "services").unwrap();
         let twice = json!({"spec": {"ports": [{"port": 80, "protocol": "TCP"}, {"port": 80, "protocol": "TCP"}]}});
         let error = fields(&twice, Some(kind.schema().root())).unwrap_err();
