@@ -17,6 +17,12 @@ use super::status::{Cause, Refusal, Status};
 use super::{Server, view};
 use crate::kinds::Kind;
 use crate::logs;
+use crate::selector::Labels;
+
+/// The resource of budgets in the store.
+const BUDGETS: &str = "policy/poddisruptionbudgets";
+/// An eviction is tried so often while others change its budget, as upstream's retries on conflict.
+const BUDGET_ATTEMPTS: usize = 20;
 
 /// Whether a kind is Pod.
 fn is_pod(kind: &Kind) -> bool {
@@ -210,7 +216,7 @@ pub fn evict(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
         .get("/pods", &call.key())
         .ok_or_else(|| Status::not_found("", "pods", &call.path.name))?;
     let pod = view::value_of(&call.kind, &object);
-    check_budgets(call, &pod)?;
+    check_budgets(call, &pod, options.dry_run)?;
     let given = &value["deleteOptions"];
     let mut delete_options = if given.is_object() {
         query::delete_options(&query::Query::default(), Some(given))?
@@ -222,50 +228,88 @@ pub fn evict(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     Ok(answer::status(call.style(), &Status::success(None, 201)))
 }
 
-fn check_budgets(call: &Call<'_>, pod: &Value) -> Result<(), Refusal> {
+/// Refuses what a budget does not allow, and counts what it does: the next eviction may come before the budget's
+/// controller has seen this one.
+fn check_budgets(call: &Call<'_>, pod: &Value, dry_run: bool) -> Result<(), Refusal> {
     if matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending") | None)
         || pod["metadata"].get("deletionTimestamp").is_some()
     {
         return Ok(());
     }
-    let Ok(page) =
-        call.server.store.list("policy/poddisruptionbudgets", &call.path.namespace, None)
-    else {
+    let Ok(page) = call.server.store.list(BUDGETS, &call.path.namespace, None) else {
         return Ok(());
     };
     for budget in page.objects {
-        let value = budget.value();
-        let selector = super::scale::selector_text(&value["spec"]["selector"]);
+        let mut budget = budget;
+        let selector = super::scale::selector_text(&budget.value()["spec"]["selector"]);
         let Ok(selector) = crate::selector::parse_labels(&selector) else { continue };
         if !selector.matches(|key| pod["metadata"]["labels"][key].as_str()) {
             continue;
         }
-        let status = &value["status"];
-        if status["disruptionsAllowed"].as_i64().unwrap_or(0) > 0
-            && status["observedGeneration"] == value["metadata"]["generation"]
-        {
-            continue;
+        for attempt in 1.. {
+            let mut value = budget.value();
+            let healthy = healthy_pods(call, &selector);
+            check_budget(budget.name(), &value, healthy)?;
+            if dry_run {
+                break;
+            }
+            let allowed = value["status"]["disruptionsAllowed"].as_i64().unwrap_or(0);
+            value["status"]["disruptionsAllowed"] = (allowed - 1).into();
+            let key = super::key_of(&call.path.namespace, budget.name());
+            match call.server.store.update(BUDGETS, &key, &mut value, budget.revision) {
+                Ok(_) => break,
+                Err(error) if attempt == BUDGET_ATTEMPTS => {
+                    return Err(store_refusal(&call.kind, &call.path.name, &error));
+                }
+                Err(_) => match call.server.store.get(BUDGETS, &key) {
+                    Some(now) => budget = now,
+                    // Gone meanwhile, and with it its word.
+                    None => break,
+                },
+            }
         }
-        let budget_name = budget.name();
-        let message = if status["observedGeneration"].as_i64().unwrap_or(0)
-            < value["metadata"]["generation"].as_i64().unwrap_or(0)
-        {
-            format!("The disruption budget {budget_name} is still being processed by the server.")
-        } else {
-            format!(
-                "The disruption budget {budget_name} needs {} healthy pods and has {} currently",
-                status["desiredHealthy"].as_i64().unwrap_or(0),
-                status["currentHealthy"].as_i64().unwrap_or(0)
-            )
-        };
-        let cause = Cause { reason: "DisruptionBudget".into(), message, field: String::new() };
-        return Err(Status::too_many_requests(
-            "Cannot evict pod as it would violate the pod's disruption budget.",
-            0,
-            vec![cause],
-        ));
     }
     Ok(())
+}
+
+/// Pods of the request's namespace that a budget counts as healthy: ready, and not on their way out.
+fn healthy_pods(call: &Call<'_>, selector: &Labels) -> i64 {
+    let Ok(page) = call.server.store.list("/pods", &call.path.namespace, None) else { return 0 };
+    let is_healthy = |pod: &Value| {
+        let conditions = pod["status"]["conditions"].as_array();
+        pod["metadata"].get("deletionTimestamp").is_none()
+            && conditions
+                .into_iter()
+                .flatten()
+                .any(|it| it["type"] == "Ready" && it["status"] == "True")
+    };
+    let mine = page.objects.iter().filter(|pod| selector.match_sorted(&pod.labels));
+    mine.filter(|pod| is_healthy(&pod.value())).count() as i64
+}
+
+/// Whether a budget lets one more of so many healthy pods go.
+fn check_budget(name: &str, budget: &Value, healthy: i64) -> Result<(), Refusal> {
+    let number = |value: &Value| value.as_i64().unwrap_or(0);
+    let status = &budget["status"];
+    let desired = number(&status["desiredHealthy"]);
+    let is_stale =
+        number(&status["observedGeneration"]) < number(&budget["metadata"]["generation"]);
+    if !is_stale && number(&status["disruptionsAllowed"]) > 0 && healthy > desired {
+        return Ok(());
+    }
+    let message = if is_stale {
+        format!("The disruption budget {name} is still being processed by the server.")
+    } else {
+        format!(
+            "The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"
+        )
+    };
+    let cause = Cause { reason: "DisruptionBudget".into(), message, field: String::new() };
+    Err(Status::too_many_requests(
+        "Cannot evict pod as it would violate the pod's disruption budget.",
+        0,
+        vec![cause],
+    ))
 }
 
 /// Answers with the output of a container.
