@@ -8,7 +8,7 @@ use super::call::Call;
 use super::query;
 use super::status::{Cause, Refusal, Status};
 use super::update::Written;
-use super::{resource_of, update, view};
+use super::{update, view};
 use crate::apply::managed;
 use crate::kinds::ScalePaths;
 use crate::patch;
@@ -20,13 +20,12 @@ pub fn answer(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
         .subresource("scale")
         .and_then(|scale| scale.scale.clone())
         .ok_or_else(Status::no_such_resource)?;
-    let object =
-        call.server.store.get(&resource_of(&kind), &call.key()).ok_or_else(|| call.not_found())?;
-    let value = view::value_of(&kind, &object);
-    let scale = scale_of(&value, &paths);
+    let old = update::current(call)?;
+    let value = &old.value;
+    let scale = scale_of(value, &paths);
     if call.method == http::Method::GET || call.method == http::Method::HEAD {
         // Built-in kinds leave out a zero; what a custom one does not say is not known to be one.
-        if kind.is_custom() && at(&value, &paths.spec_replicas).is_none() {
+        if kind.is_custom() && at(value, &paths.spec_replicas).is_none() {
             let path = dotted(&paths.spec_replicas);
             return Err(Status::internal(format!(
                 "the spec replicas field {path:?} does not exist"
@@ -101,7 +100,7 @@ pub fn answer(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
             force: options.force.unwrap_or(false),
             now: call.now,
         };
-        managed::apply_field(&kind, &value, &mut changed, &paths.spec_replicas, &applier)
+        managed::apply_field(&kind, value, &mut changed, &paths.spec_replicas, &applier)
             .map_err(|error| update::apply_refusal(call, error))?;
     }
     let own = |old: &Value, new: &mut Value, now| {
@@ -110,7 +109,7 @@ pub fn answer(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
         }
     };
     let subresource = std::mem::take(&mut call.path.subresource);
-    let written = update::replace(call, &object, changed, &options, own);
+    let written = update::replace(call, &old, changed, &options, own);
     call.path.subresource = subresource;
     let written = written?;
     let value = match written {

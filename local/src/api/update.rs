@@ -55,9 +55,23 @@ fn must_name_revision(kind: &Kind) -> bool {
         )
 }
 
+/// An object as it is stored, and as its kind's version shows it.
+pub struct Current {
+    pub object: Arc<Object>,
+    pub value: Value,
+}
+
+impl Current {
+    /// Reads a stored object.
+    pub fn of(kind: &Kind, object: Arc<Object>) -> Current {
+        Current { value: view::value_of(kind, &object), object }
+    }
+}
+
 /// The object that the path names.
-fn current(call: &Call<'_>) -> Result<Arc<Object>, Refusal> {
-    call.server.store.get(&resource_of(&call.kind), &call.key()).ok_or_else(|| call.not_found())
+pub fn current(call: &Call<'_>) -> Result<Current, Refusal> {
+    let object = call.server.store.get(&resource_of(&call.kind), &call.key());
+    Ok(Current::of(&call.kind, object.ok_or_else(|| call.not_found())?))
 }
 
 /// The body's name must be that of the path.
@@ -101,14 +115,14 @@ pub fn respond(call: &Call<'_>, code: u16, written: Written) -> Result<Response<
 /// Puts a decoded object in the place of a stored one; `own` records who owns its fields.
 pub fn replace(
     call: &mut Call<'_>,
-    old_object: &Arc<Object>,
+    current: &Current,
     mut new: Value,
     options: &WriteOptions,
     own: impl Fn(&Value, &mut Value, Timestamp),
 ) -> Result<Written, Refusal> {
     let kind = call.kind.clone();
     let server = call.server;
-    let old = view::value_of(&kind, old_object);
+    let Current { object: old_object, value: old } = current;
     create::match_namespace(&kind, &mut new, &call.path.namespace)?;
     let (given_uid, uid) = (
         new["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
@@ -137,48 +151,50 @@ pub fn replace(
     }
     call.warnings.extend(crate::kinds::meta::drop_repeated_owners(&mut new));
     kind.default(&mut new);
-    own(&old, &mut new, call.now);
-    keep_metadata(&mut new, &old);
+    own(old, &mut new, call.now);
+    keep_metadata(&mut new, old);
     if subresource.is_empty() {
-        pods::before_update(&kind, &mut new, &old);
-        kind.prepare_update(&mut new, &old);
-        count_annotations(&kind, &mut new, &old);
+        pods::before_update(&kind, &mut new, old);
+        kind.prepare_update(&mut new, old);
+        count_annotations(&kind, &mut new, old);
     } else if subresource == "status" {
-        kind.prepare_status(&mut new, &old);
+        kind.prepare_status(&mut new, old);
     } else {
-        pods::prepare_subresource(&kind, &subresource, &mut new, &old);
+        pods::prepare_subresource(&kind, &subresource, &mut new, old);
     }
-    if admit::admit(call, "UPDATE", &mut new, Some(&old), options.dry_run)? {
+    if admit::admit(call, "UPDATE", &mut new, Some(old), options.dry_run)? {
         kind.default_admitted(&mut new);
         if subresource.is_empty() {
-            kind.prepare_update(&mut new, &old);
+            kind.prepare_update(&mut new, old);
         }
     }
-    allocate::before_update(server, &kind, &mut new, &old)?;
+    allocate::before_update(server, &kind, &mut new, old)?;
     namespaces::prepare(&kind, &mut new);
-    definitions::prepare_update(server, &kind, &subresource, &mut new, &old);
+    definitions::prepare_update(server, &kind, &subresource, &mut new, old);
     let errors = if subresource == "status" {
-        kind.validate_status(&new, &old)
+        kind.validate_status(&new, old)
     } else if !subresource.is_empty() {
-        kind.validate_part(&new, &old)
+        kind.validate_part(&new, old)
     } else {
-        kind.validate_update(&new, &old)
+        kind.validate_update(&new, old)
     };
     let mut problems = causes(&errors);
     if subresource.is_empty() {
-        problems.extend(definitions::validate_update(server, &kind, &new, &old));
-        problems.extend(allocate::validate(server, &kind, &new, Some(&old)));
+        problems.extend(definitions::validate_update(server, &kind, &new, old));
+        problems.extend(allocate::validate(server, &kind, &new, Some(old)));
     }
     if !problems.is_empty() {
         return Err(Status::invalid(&kind.group, &kind.kind, &call.path.name, problems));
     }
-    admit::validate(call, "UPDATE", &new, Some(&old), options.dry_run)?;
+    admit::validate(call, "UPDATE", &new, Some(old), options.dry_run)?;
     authorize::check_escalation(server, &call.user, &kind, &new)?;
-    call.warnings.extend(kind.warnings(&new, Some(&old)));
+    if subresource.is_empty() {
+        call.warnings.extend(kind.warnings(&new, Some(old)));
+    }
     if delete::is_finished(&kind, &new) {
         return delete::finish(call, old_object, new, options.dry_run);
     }
-    if same(&old, &new) {
+    if same(old, &new) {
         return Ok(Written::Stored(old_object.clone()));
     }
     if options.dry_run {
@@ -296,19 +312,19 @@ pub fn patch(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     let kind = call.kind.clone();
     let subresource = call.subresource().to_owned();
     for attempt in 1.. {
-        let old_object = current(call)?;
-        let mut value = view::value_of(&kind, &old_object);
+        let old = current(call)?;
+        let mut value = old.value.clone();
         patched(call, sort, &mut value, &body)?;
         let names_revision = value["metadata"]["resourceVersion"]
             .as_str()
-            .is_some_and(|revision| revision.parse() != Ok(old_object.revision));
+            .is_some_and(|revision| revision.parse() != Ok(old.object.revision));
         let patched = Patched { sort, body: &body, problems: &problems };
         let value = decoded_patch(call, &patched, value, &options)?;
         check_name(call, &value)?;
         let own = |old: &Value, new: &mut Value, now| {
             managed::on_update(&kind, Some(old), new, &manager, &subresource, now)
         };
-        match replace(call, &old_object, value, &options, own) {
+        match replace(call, &old, value, &options, own) {
             Ok(written) => return respond(call, 200, written),
             Err(refusal) if refusal.code == 409 && !names_revision && attempt < PATCH_ATTEMPTS => {
                 call.warnings.clear()
@@ -600,11 +616,11 @@ fn apply(call: &mut Call<'_>, options: &WriteOptions) -> Result<Response<Body>, 
         let Some(old_object) = call.server.store.get(&resource_of(&kind), &call.key()) else {
             return apply_new(call, config, &manager, &subresource, options);
         };
-        let old = view::value_of(&kind, &old_object);
-        check_applied_revision(call, &config, &old)?;
+        let old = Current::of(&kind, old_object);
+        check_applied_revision(call, &config, &old.value)?;
         let merged = last_applied::apply(
             &kind,
-            &old,
+            &old.value,
             &config,
             &managed::Applier {
                 manager: &manager,
@@ -614,7 +630,7 @@ fn apply(call: &mut Call<'_>, options: &WriteOptions) -> Result<Response<Body>, 
             },
         )
         .map_err(|error| apply_refusal(call, error))?;
-        let Some(merged) = merged else { return view::object(call, 200, &old_object) };
+        let Some(merged) = merged else { return view::object(call, 200, &old.object) };
         let fields = merged["metadata"]["managedFields"].clone();
         let merged = kind.decode(merged).map_err(Status::bad_request)?.value;
         let own = |_: &Value, new: &mut Value, _| {
@@ -626,7 +642,7 @@ fn apply(call: &mut Call<'_>, options: &WriteOptions) -> Result<Response<Body>, 
                 new["metadata"]["managedFields"] = fields.clone();
             }
         };
-        match replace(call, &old_object, merged, options, own) {
+        match replace(call, &old, merged, options, own) {
             Ok(written) => return respond(call, 200, written),
             Err(refusal)
                 if refusal.code == 409

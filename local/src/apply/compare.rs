@@ -136,6 +136,9 @@ impl Walker<'_> {
         node: Option<Node<'_>>,
         in_leaf: bool,
     ) {
+        if old == new {
+            return;
+        }
         let shape = |value: Option<&Value>| {
             value.filter(|value| !value.is_null()).map(|value| item::shape(value, node))
         };

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::compare::{self, Difference};
 use super::merge;
-use super::set::Set;
+use super::set::{self, Set};
 use crate::kinds::Kind;
 use crate::schema::Node;
 
@@ -98,39 +98,49 @@ fn read(list: &Value) -> Option<Vec<Entry>> {
     Some(entries)
 }
 
-/// Writes the entries into an object: appliers first, then by time and name.
-fn write(object: &mut Value, mut entries: Vec<Entry>) {
-    entries.retain(|entry| entry.apply || !entry.fields.is_empty());
-    entries.sort_by(|a, b| {
-        (!a.apply, &a.time, &a.manager, &a.api_version, &a.subresource).cmp(&(
-            !b.apply,
-            &b.time,
-            &b.manager,
-            &b.api_version,
-            &b.subresource,
-        ))
-    });
-    let Some(metadata) = object["metadata"].as_object_mut() else { return };
-    if entries.is_empty() {
-        metadata.remove("managedFields");
-        return;
+/// The entries as they are written.
+fn listed(entries: Vec<Entry>) -> Vec<Value> {
+    let kept = entries.into_iter().filter(|entry| entry.apply || !entry.fields.is_empty());
+    let mut list: Vec<Value> = kept.map(listed_one).collect();
+    sort(&mut list);
+    list
+}
+
+fn listed_one(entry: Entry) -> Value {
+    let mut map = Map::new();
+    map.insert("manager".into(), entry.manager.into());
+    map.insert("operation".into(), if entry.apply { "Apply" } else { "Update" }.into());
+    map.insert("apiVersion".into(), entry.api_version.into());
+    if let Some(time) = entry.time {
+        map.insert("time".into(), time.into());
     }
-    let list = entries.into_iter().map(|entry| {
-        let mut map = Map::new();
-        map.insert("manager".into(), entry.manager.into());
-        map.insert("operation".into(), if entry.apply { "Apply" } else { "Update" }.into());
-        map.insert("apiVersion".into(), entry.api_version.into());
-        if let Some(time) = entry.time {
-            map.insert("time".into(), time.into());
-        }
-        map.insert("fieldsType".into(), "FieldsV1".into());
-        map.insert("fieldsV1".into(), entry.fields.write());
-        if !entry.subresource.is_empty() {
-            map.insert("subresource".into(), entry.subresource.into());
-        }
-        Value::Object(map)
+    map.insert("fieldsType".into(), "FieldsV1".into());
+    map.insert("fieldsV1".into(), entry.fields.write());
+    if !entry.subresource.is_empty() {
+        map.insert("subresource".into(), entry.subresource.into());
+    }
+    Value::Object(map)
+}
+
+/// Appliers first, then by time and name.
+fn sort(list: &mut [Value]) {
+    list.sort_by(|a, b| {
+        let order = |entry: &'_ Value| entry["operation"] != "Apply";
+        order(a).cmp(&order(b)).then_with(|| {
+            let keys = ["time", "manager", "apiVersion", "subresource"];
+            keys.map(|key| a[key].as_str()).cmp(&keys.map(|key| b[key].as_str()))
+        })
     });
-    metadata.insert("managedFields".into(), list.collect());
+}
+
+/// Writes the entries into an object.
+fn write(object: &mut Value, list: Vec<Value>) {
+    let Some(metadata) = object["metadata"].as_object_mut() else { return };
+    if list.is_empty() {
+        metadata.remove("managedFields");
+    } else {
+        metadata.insert("managedFields".into(), list.into());
+    }
 }
 
 /// Takes what nobody owns out of a set, and what this path cannot write.
@@ -185,69 +195,87 @@ pub fn on_update(
         .as_object_mut()
         .and_then(|metadata| metadata.remove("managedFields"))
         .unwrap_or(Value::Null);
-    let live = || read(before).unwrap_or_default();
+    let live = || before.as_array().cloned().unwrap_or_default();
     let is_reset = given
         .as_array()
         .is_some_and(|list| list.len() == 1 && list[0].as_object().is_some_and(Map::is_empty));
-    let mut entries = match read(&given) {
+    let mut list = match given {
+        // As most writers leave it: it need not be read.
+        Value::Array(list) if before.as_array() == Some(&list) => list,
         _ if !subresource.is_empty() => live(),
         _ if is_reset => Vec::new(),
-        Some(entries) if !entries.is_empty() => entries,
-        _ => live(),
+        given => match read(&given) {
+            Some(entries) if !entries.is_empty() => listed(entries),
+            _ => live(),
+        },
     };
-    if old.is_some() && entries.is_empty() {
+    if old.is_some() && list.is_empty() {
         // Nobody's fields are recorded: they stay so until the first apply.
         return;
     }
     let empty = json!({});
     let difference = differences(kind, old.unwrap_or(&empty), new, subresource);
-    record(&mut entries, &difference, kind, manager, subresource, now);
-    write(new, entries);
+    record(&mut list, difference, kind, manager, subresource, now);
+    write(new, list);
 }
 
-/// Gives what changed to a manager and takes it from all others.
+/// Gives what changed to a manager and takes it from all others. Reads no more of the entries than what changed:
+/// most of them are long, and most writes are of a status.
 fn record(
-    entries: &mut Vec<Entry>,
-    difference: &Difference,
+    list: &mut Vec<Value>,
+    difference: Difference,
     kind: &Kind,
     manager: &str,
     subresource: &str,
     now: Timestamp,
 ) {
-    let mut taken = difference.added.clone();
-    taken.union(&difference.modified);
-    for entry in entries.iter_mut() {
-        entry.fields = entry.fields.difference(&taken).difference(&difference.removed);
-    }
-    entries.retain(|entry| !entry.fields.is_empty());
+    let Difference { added: mut taken, modified, removed } = difference;
+    taken.union(&modified);
+    list.retain_mut(|entry| {
+        let fields = entry.get_mut("fieldsV1").and_then(Value::as_object_mut);
+        fields.is_some_and(|fields| {
+            set::take_out(fields, &taken);
+            set::take_out(fields, &removed);
+            !fields.is_empty()
+        })
+    });
     if taken.is_empty() {
         return;
     }
     let api_version = kind.api_version();
-    let time = Some(crate::api::seconds(now));
-    match entries.iter_mut().find(|entry| entry.is(manager, false, &api_version, subresource)) {
+    let time = crate::api::seconds(now);
+    let is_mine = |entry: &Value| {
+        entry["manager"] == manager
+            && entry["operation"] == "Update"
+            && entry["apiVersion"] == *api_version
+            && entry["subresource"].as_str().unwrap_or_default() == subresource
+    };
+    match list.iter_mut().find(|entry| is_mine(entry)) {
         Some(entry) => {
-            entry.fields.union(&taken);
-            entry.time = time;
+            let mut fields = Set::parse(&entry["fieldsV1"]).unwrap_or_default();
+            fields.union(&taken);
+            entry["fieldsV1"] = fields.write();
+            entry["time"] = time.into();
         }
-        None => entries.push(Entry {
+        None => list.push(listed_one(Entry {
             manager: manager.to_owned(),
             apply: false,
             api_version,
             subresource: subresource.to_owned(),
-            time,
+            time: Some(time),
             fields: taken,
-        }),
+        })),
     }
-    cap(entries);
+    if list.iter().filter(|entry| entry["operation"] == "Update").count() > MOST_UPDATE_ENTRIES {
+        let mut entries = read(&Value::Array(std::mem::take(list))).unwrap_or_default();
+        cap(&mut entries);
+        *list = listed(entries);
+    }
+    sort(list);
 }
 
-/// Puts the oldest updates together when there are too many.
+/// Puts the oldest updates, of which there are too many, together.
 fn cap(entries: &mut Vec<Entry>) {
-    let updates = entries.iter().filter(|entry| !entry.apply).count();
-    if updates <= MOST_UPDATE_ENTRIES {
-        return;
-    }
     let (mut updates, mut kept): (Vec<Entry>, Vec<Entry>) =
         std::mem::take(entries).into_iter().partition(|entry| !entry.apply);
     updates.sort_by(|a, b| a.time.cmp(&b.time));
@@ -295,10 +323,17 @@ pub fn apply(
     let mut entries = read(&stored).unwrap_or_default();
     if entries.is_empty() {
         let empty = json!({});
-        let difference = differences(kind, &empty, &live, "");
+        let fields = differences(kind, &empty, &live, "").added;
         let is_new = live["metadata"]["uid"].as_str().unwrap_or_default().is_empty();
-        if !is_new {
-            record(&mut entries, &difference, kind, BEFORE_FIRST_APPLY, "", applier.now);
+        if !is_new && !fields.is_empty() {
+            entries.push(Entry {
+                manager: BEFORE_FIRST_APPLY.to_owned(),
+                apply: false,
+                api_version: kind.api_version(),
+                subresource: String::new(),
+                time: Some(crate::api::seconds(applier.now)),
+                fields,
+            });
         }
     }
     let before = entries.clone();
@@ -339,7 +374,7 @@ pub fn apply(
         return Ok(None);
     }
     let mut object = if changed { merged } else { live };
-    write(&mut object, entries);
+    write(&mut object, listed(entries));
     Ok(Some(object))
 }
 
@@ -416,7 +451,7 @@ pub fn apply_field(
         time,
         fields,
     });
-    write(new, entries);
+    write(new, listed(entries));
     Ok(())
 }
 

@@ -191,6 +191,24 @@ impl Set {
     }
 }
 
+/// Takes the paths of a set out of `fieldsV1` where it stands, and looks at nothing else in it.
+pub fn take_out(fields: &mut Map<String, Value>, paths: &Set) {
+    for (step, taken) in &paths.0 {
+        let Some(below) = fields.get_mut(step.as_ref()).and_then(Value::as_object_mut) else {
+            continue;
+        };
+        // A path that ends here is written as an empty object, or as a dot beside what is below it.
+        let is_member = (below.is_empty() || below.contains_key(".")) && !taken.member;
+        below.remove(".");
+        take_out(below, &taken.below);
+        match (is_member, below.is_empty()) {
+            (false, true) => drop(fields.remove(step.as_ref())),
+            (true, false) => drop(below.insert(".".to_owned(), Value::Object(Map::new()))),
+            (true, true) | (false, false) => {}
+        }
+    }
+}
+
 /// A step as errors show it.
 pub fn step_text(step: &str) -> String {
     let (kind, rest) = step.split_at(2);
@@ -215,7 +233,7 @@ pub fn step_text(step: &str) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::Set;
+    use super::{Set, take_out};
 
     fn set(value: Value) -> Set {
         Set::parse(&value).unwrap()
@@ -251,5 +269,24 @@ mod tests {
             json!({"f:a": {}, "f:b": {}, "f:m": {".": {}, "f:x": {}, "f:y": {}}})
         );
         assert!(set(a.clone()).difference(&set(a)).is_empty());
+    }
+
+    #[test]
+    fn paths_are_taken_out_where_they_stand() {
+        let whole =
+            json!({"f:a": {}, "f:m": {".": {}, "f:x": {}, "f:y": {"f:z": {}}}, "f:n": {"f:o": {}}});
+        for paths in [
+            json!({}),
+            json!({"f:a": {}, "f:absent": {}}),
+            json!({"f:a": {"f:below": {}}}),
+            json!({"f:m": {}}),
+            json!({"f:m": {"f:x": {}, "f:y": {"f:z": {}}}}),
+            json!({"f:m": {"f:y": {".": {}, "f:z": {}}}, "f:n": {"f:o": {}}}),
+            whole.clone(),
+        ] {
+            let mut left = whole.clone();
+            take_out(left.as_object_mut().unwrap(), &set(paths.clone()));
+            assert_eq!(left, set(whole.clone()).difference(&set(paths.clone())).write(), "{paths}");
+        }
     }
 }
