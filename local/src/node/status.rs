@@ -83,6 +83,8 @@ pub fn status(pod: &Pod, machine: &Machine, facts: &Facts, now: Timestamp) -> Po
     }
     conditions.push(condition("PodScheduled", true));
 
+    // As it comes back from the API: else the same status would look new, and be written again.
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let known: Vec<PodCondition> =
         before.and_then(|before| before.conditions.clone()).unwrap_or_default();
     for condition in &mut conditions {

@@ -38,6 +38,9 @@ const WRITES_AT_ONCE: usize = 16;
 /// The first pause after a failure; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The least time between two writes of an object's status that nothing else goes with. Counts of pods change
+/// several times while a pod starts, and nobody waits for those in between.
+const STATUS_PAUSE: Duration = Duration::from_millis(20);
 /// The least time between two looks at a namespace that is being emptied.
 const NAMESPACE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -78,6 +81,8 @@ pub struct Engine {
     later: BTreeSet<(Instant, Work)>,
     due: HashMap<Work, Instant>,
     failures: HashMap<Work, Failure>,
+    /// When statuses were written last.
+    told: HashMap<Work, Instant>,
     /// When namespaces that go away were looked at last.
     visits: HashMap<Key, Instant>,
     actions: JoinSet<()>,
@@ -105,6 +110,7 @@ pub async fn run(client: Client, clock: Clock, certificate: String, stop: Cancel
         later: BTreeSet::new(),
         due: HashMap::new(),
         failures: HashMap::new(),
+        told: HashMap::new(),
         visits: HashMap::new(),
         actions: JoinSet::new(),
         news,
@@ -333,6 +339,7 @@ impl Engine {
         let planned = self.world.plan(&work, failure, &self.certificate, now);
         let Some((kind, meta, plan)) = planned else {
             self.failures.remove(&work);
+            self.told.remove(&work);
             return;
         };
         let meta = meta.clone();
@@ -342,8 +349,18 @@ impl Engine {
             let wait = Duration::try_from(moment.duration_since(now)).unwrap_or(Duration::ZERO);
             self.enqueue_at(Instant::now() + wait, work.clone());
         }
-        if plan.writes.is_empty() && plan.status.is_none() && !plan.needs_template {
-            return;
+        if plan.writes.is_empty() && !plan.needs_template {
+            if plan.status.is_none() {
+                return;
+            }
+            let next = self.told.get(&work).map(|at| *at + STATUS_PAUSE);
+            if let Some(next) = next.filter(|next| Instant::now() < *next) {
+                self.enqueue_at(next, work);
+                return;
+            }
+        }
+        if plan.status.is_some() {
+            self.told.insert(work.clone(), Instant::now());
         }
         let (client, news, clock) = (self.client.clone(), self.news.clone(), self.clock);
         self.busy.insert(work.clone());
