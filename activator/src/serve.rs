@@ -267,6 +267,7 @@ impl Shared {
             self.more.notify_one();
         }
         drop(busy);
+        tracing::debug!(revision = %revision.key, "busy");
         (self.sink)(load::Report {
             reporter: self.settings.reporter.clone(),
             revisions: vec![load_of(&revision.key, 1.0, 1.0)],
@@ -292,7 +293,10 @@ async fn forward(
         let address = match flight.address() {
             Some(address) => address,
             None => match tokio::time::timeout_at(starts, flight.wait()).await {
-                Ok(address) => address,
+                Ok(address) => {
+                    tracing::debug!(revision = %flight.revision().key, at = %address.at, waited = ?arrived.elapsed(), "held, now sent");
+                    address
+                }
                 Err(_) => return timed_out(),
             },
         };

@@ -179,7 +179,9 @@ impl Api {
             Ok(Bytes::new())
         };
         let style = plain_style(&parts);
-        match body {
+        let asked = tracing::enabled!(tracing::Level::DEBUG)
+            .then(|| (parts.method.clone(), parts.uri.clone(), tokio::time::Instant::now()));
+        let response = match body {
             Ok(body) => self
                 .answer(parts, body)
                 .await
@@ -190,7 +192,12 @@ impl Api {
             Err(_) => {
                 answer::refusal(style, &Status::bad_request("the request's body ended early"))
             }
+        };
+        if let Some((method, uri, begin)) = asked {
+            let (status, took) = (response.status().as_u16(), begin.elapsed());
+            tracing::debug!(%method, %uri, status, ?took, "answered");
         }
+        response
     }
 
     async fn answer(&self, parts: Parts, body: Bytes) -> Result<Response<Body>, Refusal> {

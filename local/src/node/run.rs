@@ -203,7 +203,10 @@ impl Run {
         let mut stop = self.stop.clone();
         loop {
             tokio::select! {
-                ready = watch.next() => self.tell(Event::Readiness { index, ready }).await,
+                ready = watch.next() => {
+                    tracing::debug!(pod = context.name(), ready, "queue");
+                    self.tell(Event::Readiness { index, ready }).await;
+                }
                 () = stopped(&mut stop) => break,
             }
         }
@@ -287,7 +290,9 @@ impl Run {
             launch = shim::wrap(launch, &wanted, &node.settings.binary);
         }
         let name = &self.container.name;
+        tracing::debug!(pod = self.context.name(), container = name, "start the process");
         let process = node.spawner.spawn(launch).await.map_err(not_started)?;
+        tracing::debug!(pod = self.context.name(), container = name, "started");
         leftovers::note(&self.context.folder, name, process.pid(), &node.boot);
         self.context.event(Some(name), false, "Created", format!("Created container: {name}"));
         self.context.event(Some(name), false, "Started", format!("Started container {name}"));

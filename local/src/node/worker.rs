@@ -71,6 +71,7 @@ pub async fn run(
         finish(&node, &pod).await;
         return;
     }
+    tracing::debug!(pod = pod.metadata.name, "make the sandbox");
     let folder = node.pods_folder.join(&uid);
     let reach = loop {
         let made = match fs::create_dir_all(&folder) {
