@@ -330,6 +330,8 @@ async fn report(shared: Arc<Shared>) {
         while !shared.busy.lock().is_empty() {
             next += REPORT;
             tokio::time::sleep_until(next).await;
+            // A late report is not made up for: two in one second would count as twice the load.
+            next = next.max(Instant::now() - REPORT / 10);
             let busy = shared.busy.lock().clone();
             let mut revisions = Vec::with_capacity(busy.len());
             for revision in &busy {
