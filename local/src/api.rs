@@ -44,6 +44,7 @@ pub mod proxied;
 pub mod query;
 mod quota;
 mod read;
+mod recent;
 mod reviews;
 mod roles;
 mod scale;
@@ -80,11 +81,14 @@ impl Options {
 pub struct Api {
     server: Arc<Server>,
     user: Arc<User>,
+    /// Objects are told without their managed fields.
+    is_slim: bool,
 }
 
 /// What all clones share.
 pub struct Server {
     pub(crate) store: Store,
+    pub(crate) recent: recent::Recent,
     pub(crate) registry: Registry,
     pub(crate) clock: Clock,
     pub(crate) tokens: tokens::Tokens,
@@ -105,6 +109,7 @@ impl Api {
         let tokens = tokens::Tokens::open(options.data.as_deref())?;
         let server = Server {
             store,
+            recent: recent::Recent::default(),
             registry: Registry::new(),
             clock: options.clock,
             tokens,
@@ -116,17 +121,18 @@ impl Api {
         definitions::load(&server);
         namespaces::begin(&server);
         roles::begin(&server);
-        Ok(Api { server: Arc::new(server), user: Arc::new(User::platform()) })
+        Ok(Api { server: Arc::new(server), user: Arc::new(User::platform()), is_slim: false })
     }
 
-    /// A client in this process, as the platform itself.
+    /// A client in this process, as the platform itself. It sees objects without their managed fields, which are half
+    /// of what there is to read, and which controllers have no use for.
     pub fn client(&self) -> kube::Client {
-        kube::Client::new(self.clone(), "default")
+        kube::Client::new(Api { is_slim: true, ..self.clone() }, "default")
     }
 
     /// The same server as another user sees it.
     pub fn as_user(&self, user: User) -> Api {
-        Api { server: self.server.clone(), user: Arc::new(user) }
+        Api { server: self.server.clone(), user: Arc::new(user), is_slim: self.is_slim }
     }
 
     /// The newest revision of the store.
@@ -222,6 +228,7 @@ impl Api {
         match call::Call::find(server, user, target, parts, query, body)? {
             call::Found::Nothing(response) => Ok(response),
             call::Found::Call(mut call) => {
+                call.form.is_slim = self.is_slim;
                 let result = call.run(&self.server).await;
                 let mut response =
                     result.unwrap_or_else(|refusal| answer::refusal(call.style(), &refusal));
@@ -245,7 +252,7 @@ fn plain_style(parts: &Parts) -> Style {
         .get(http::header::ACCEPT)
         .and_then(|accept| accept.to_str().ok())
         .unwrap_or_default();
-    let form = negotiate::choose(accept, true, |_| true).unwrap_or_default();
+    let form = negotiate::choose(accept, || true, |_| true).unwrap_or_default();
     Style { encoding: form.encoding, pretty: call::pretty(parts) || form.pretty }
 }
 
@@ -264,7 +271,15 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let api = self.clone();
-        Box::pin(async move { Ok(api.handle(request).await) })
+        Box::pin(async move {
+            let writes = !matches!(*request.method(), Method::GET | Method::HEAD);
+            let response = api.handle(request).await;
+            if writes {
+                // A caller in this process would go on without a pause, and who waits for the news would wait for it.
+                tokio::task::yield_now().await;
+            }
+            Ok(response)
+        })
     }
 }
 

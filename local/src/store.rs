@@ -4,7 +4,7 @@
 //! version decides) and the little that selecting needs. A write is in the log before it is answered.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,7 +33,9 @@ pub struct Object {
     /// JSON without `kind` and `apiVersion`.
     pub body: Bytes,
     /// The object's labels, sorted by key.
-    pub labels: Box<[(Box<str>, Box<str>)]>,
+    pub labels: meta::Labels,
+    /// Where `body` holds the managed fields, with their name and the comma after them; empty without any.
+    pub fields: Range<usize>,
 }
 
 impl Object {
@@ -185,12 +187,13 @@ impl Store {
             match record.body {
                 Some(body) => {
                     let key: Arc<str> = Arc::from(&*record.key);
-                    let labels = meta::labels(&body);
+                    let (labels, fields) = meta::read(&body);
                     let object = Arc::new(Object {
                         key: key.clone(),
                         revision: record.revision,
                         body,
                         labels,
+                        fields,
                     });
                     resource.objects.insert(key, object);
                 }
@@ -338,7 +341,7 @@ impl Store {
             _ => {}
         }
         value["metadata"]["resourceVersion"] = Value::String(revision.to_string());
-        let body = Bytes::from(serde_json::to_vec(value).expect("a JSON value serializes"));
+        let (body, fields) = meta::write(value);
         if let Some(log) = &mut state.log {
             log.append(&frame::Record {
                 revision,
@@ -350,7 +353,7 @@ impl Store {
         state.revision = revision;
         let name: Arc<str> =
             before.as_ref().map_or_else(|| Arc::from(key), |before| before.key.clone());
-        let object = Arc::new(Object { key: name.clone(), revision, body, labels });
+        let object = Arc::new(Object { key: name.clone(), revision, body, labels, fields });
         let resource = resource_mut(&mut state.resources, resource, began);
         resource.objects.insert(name, object.clone());
         let change = if before.is_some() { Change::Modified } else { Change::Added };
@@ -412,8 +415,9 @@ impl Store {
 pub fn restamped(object: &Object, revision: u64) -> Arc<Object> {
     let mut value = object.value();
     value["metadata"]["resourceVersion"] = Value::String(revision.to_string());
-    let body = Bytes::from(serde_json::to_vec(&value).expect("a JSON value serializes"));
-    Arc::new(Object { key: object.key.clone(), revision, body, labels: object.labels.clone() })
+    let (body, fields) = meta::write(&value);
+    let (key, labels) = (object.key.clone(), object.labels.clone());
+    Arc::new(Object { key, revision, body, labels, fields })
 }
 
 fn resource_mut<'a>(

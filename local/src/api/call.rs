@@ -112,10 +112,13 @@ impl<'a> Call<'a> {
             .and_then(|accept| accept.to_str().ok())
             .unwrap_or_default();
         let watching = path.watch || query.flag("watch").unwrap_or(false) && path.name.is_empty();
-        let binary = !watching
-            && protobuf::knows(&kind.api_version(), &kind.kind)
-            && protobuf::knows(&kind.api_version(), &kind.list_kind);
-        let form = negotiate::choose(accept, binary && !kind.is_custom(), |view| match view {
+        let binary = || {
+            !watching
+                && !kind.is_custom()
+                && protobuf::knows(&kind.api_version(), &kind.kind)
+                && protobuf::knows(&kind.api_version(), &kind.list_kind)
+        };
+        let form = negotiate::choose(accept, binary, |view| match view {
             View::Table { .. } | View::Metadata { .. } | View::MetadataList { .. } => {
                 path.subresource.is_empty()
             }

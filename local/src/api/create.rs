@@ -118,6 +118,8 @@ pub fn insert(
         match server.store.create(&resource, &key, &mut stored) {
             Ok(object) => {
                 definitions::after_write(server, &kind, &object);
+                kind.from_storage(&mut stored);
+                server.recent.put(object.revision, stored);
                 return Ok(Inserted::Stored(object));
             }
             Err(store::Error::Exists(_)) if generated && attempt + 1 < NAME_ATTEMPTS => {}

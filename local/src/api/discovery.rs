@@ -115,14 +115,18 @@ fn wants_aggregated(parts: &Parts) -> Result<bool, Refusal> {
     if !accept.contains("APIGroupDiscoveryList") {
         return Ok(false);
     }
-    let form = negotiate::choose(accept, true, |view| view == View::Discovery).map_err(|_| {
-        Status::other(
-            406,
-            "NotAcceptable",
-            format!("only the following media types are accepted: {}", negotiate::ALL.join(", ")),
-            None,
-        )
-    })?;
+    let form =
+        negotiate::choose(accept, || true, |view| view == View::Discovery).map_err(|_| {
+            Status::other(
+                406,
+                "NotAcceptable",
+                format!(
+                    "only the following media types are accepted: {}",
+                    negotiate::ALL.join(", ")
+                ),
+                None,
+            )
+        })?;
     Ok(form.view == View::Discovery)
 }
 

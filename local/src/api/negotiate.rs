@@ -14,6 +14,8 @@ pub struct Form {
     pub view: View,
     /// Asked for in the media type.
     pub pretty: bool,
+    /// Without managed fields where the bytes are those that are stored.
+    pub is_slim: bool,
 }
 
 /// The bytes of an answer.
@@ -59,9 +61,13 @@ pub enum View {
 pub const ALL: [&str; 3] =
     ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
-/// Chooses a form from an `Accept` header. `views` tells which views this answer has.
-pub fn choose(accept: &str, protobuf: bool, views: impl Fn(View) -> bool) -> Result<Form, Refusal> {
-    let offers = if protobuf { &ALL[..] } else { &ALL[..2] };
+/// Chooses a form from an `Accept` header. `protobuf` tells whether this answer has that form, which is asked only
+/// where it matters; `views` tells which views it has.
+pub fn choose(
+    accept: &str,
+    protobuf: impl Fn() -> bool,
+    views: impl Fn(View) -> bool,
+) -> Result<Form, Refusal> {
     if accept.trim().is_empty() {
         return Ok(Form::default());
     }
@@ -71,7 +77,7 @@ pub fn choose(accept: &str, protobuf: bool, views: impl Fn(View) -> bool) -> Res
         let encoding = match parts.next().unwrap_or_default() {
             "application/json" | "*/*" => Encoding::Json,
             "application/yaml" => Encoding::Yaml,
-            "application/vnd.kubernetes.protobuf" if protobuf => Encoding::Protobuf,
+            "application/vnd.kubernetes.protobuf" if protobuf() => Encoding::Protobuf,
             _ => continue,
         };
         let mut quality = 1000;
@@ -103,11 +109,14 @@ pub fn choose(accept: &str, protobuf: bool, views: impl Fn(View) -> bool) -> Res
         if view != View::Object && !views(view) {
             continue;
         }
-        clauses.push((quality, Form { encoding, view, pretty }));
+        clauses.push((quality, Form { encoding, view, pretty, is_slim: false }));
     }
     // Equal qualities keep the client's order.
     clauses.sort_by_key(|(quality, _)| -quality);
-    clauses.into_iter().next().map(|(_, form)| form).ok_or_else(|| Status::not_acceptable(offers))
+    clauses.into_iter().next().map(|(_, form)| form).ok_or_else(|| {
+        let offers = if protobuf() { &ALL[..] } else { &ALL[..2] };
+        Status::not_acceptable(offers)
+    })
 }
 
 #[cfg(test)]
@@ -116,7 +125,7 @@ mod tests {
 
     #[track_caller]
     fn check(accept: &str, expected: Option<(Encoding, View)>) {
-        let form = choose(accept, true, |view| view != View::Discovery).ok();
+        let form = choose(accept, || true, |view| view != View::Discovery).ok();
         assert_eq!(form.map(|form| (form.encoding, form.view)), expected, "{accept}");
     }
 

@@ -21,7 +21,7 @@ pub fn answer(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
         .and_then(|scale| scale.scale.clone())
         .ok_or_else(Status::no_such_resource)?;
     let old = update::current(call)?;
-    let value = &old.value;
+    let value = &*old.value;
     let scale = scale_of(value, &paths);
     if call.method == http::Method::GET || call.method == http::Method::HEAD {
         // Built-in kinds leave out a zero; what a custom one does not say is not known to be one.

@@ -11,7 +11,9 @@ use super::call::Call;
 use super::create::{self, CHANGED, Inserted, causes, name_of, store_refusal};
 use super::query::{self, WriteOptions};
 use super::status::{Cause, Refusal, Status};
-use super::{admit, allocate, authorize, definitions, delete, namespaces, pods, resource_of, view};
+use super::{
+    Server, admit, allocate, authorize, definitions, delete, namespaces, pods, resource_of, view,
+};
 use crate::apply::{last_applied, managed};
 use crate::kinds::Kind;
 use crate::patch;
@@ -58,20 +60,22 @@ fn must_name_revision(kind: &Kind) -> bool {
 /// An object as it is stored, and as its kind's version shows it.
 pub struct Current {
     pub object: Arc<Object>,
-    pub value: Value,
+    pub value: Arc<Value>,
 }
 
 impl Current {
     /// Reads a stored object.
-    pub fn of(kind: &Kind, object: Arc<Object>) -> Current {
-        Current { value: view::value_of(kind, &object), object }
+    pub fn of(server: &Server, kind: &Kind, object: Arc<Object>) -> Current {
+        let recent = server.recent.get(object.revision, &kind.api_version());
+        let value = recent.unwrap_or_else(|| Arc::new(view::value_of(kind, &object)));
+        Current { object, value }
     }
 }
 
 /// The object that the path names.
 pub fn current(call: &Call<'_>) -> Result<Current, Refusal> {
     let object = call.server.store.get(&resource_of(&call.kind), &call.key());
-    Ok(Current::of(&call.kind, object.ok_or_else(|| call.not_found())?))
+    Ok(Current::of(call.server, &call.kind, object.ok_or_else(|| call.not_found())?))
 }
 
 /// The body's name must be that of the path.
@@ -205,6 +209,8 @@ pub fn replace(
     match server.store.update(&resource_of(&kind), &call.key(), &mut stored, old_object.revision) {
         Ok(object) => {
             definitions::after_write(server, &kind, &object);
+            kind.from_storage(&mut stored);
+            server.recent.put(object.revision, stored);
             Ok(Written::Stored(object))
         }
         Err(error) => Err(store_refusal(&kind, &name, &error)),
@@ -213,26 +219,17 @@ pub fn replace(
 
 /// Whether a write would change nothing; times in managed fields do not count.
 fn same(old: &Value, new: &Value) -> bool {
-    if old == new {
-        return true;
+    fn fields_but<'a>(
+        object: &'a Value,
+        left_out: &'static str,
+    ) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        // From the end: what changes most often, a status, stands there.
+        object.as_object().into_iter().flatten().rev().filter(move |(key, _)| *key != left_out)
     }
-    let mut differ = false;
-    if let (Some(a), Some(b)) = (old.as_object(), new.as_object()) {
-        differ |= a.len() != b.len()
-            || a.iter().any(|(key, value)| key != "metadata" && b.get(key) != Some(value));
-        if let (Some(a), Some(b)) = (old["metadata"].as_object(), new["metadata"].as_object()) {
-            let rest = |map: &serde_json::Map<String, Value>| {
-                map.keys().filter(|key| *key != "managedFields").count()
-            };
-            differ |= rest(a) != rest(b)
-                || a.iter().any(|(key, value)| key != "managedFields" && b.get(key) != Some(value));
-        }
-        differ |= !managed::same_but_times(
-            &old["metadata"]["managedFields"],
-            &new["metadata"]["managedFields"],
-        );
-    }
-    !differ
+    let (before, after) = (&old["metadata"], &new["metadata"]);
+    fields_but(old, "metadata").eq(fields_but(new, "metadata"))
+        && fields_but(before, "managedFields").eq(fields_but(after, "managedFields"))
+        && managed::same_but_times(&before["managedFields"], &after["managedFields"])
 }
 
 /// A Deployment's annotations go into its ReplicaSets, so that a change of them counts as one of its spec.
@@ -313,13 +310,13 @@ pub fn patch(call: &mut Call<'_>) -> Result<Response<Body>, Refusal> {
     let subresource = call.subresource().to_owned();
     for attempt in 1.. {
         let old = current(call)?;
-        let mut value = old.value.clone();
+        let mut value = (*old.value).clone();
         patched(call, sort, &mut value, &body)?;
         let names_revision = value["metadata"]["resourceVersion"]
             .as_str()
             .is_some_and(|revision| revision.parse() != Ok(old.object.revision));
         let patched = Patched { sort, body: &body, problems: &problems };
-        let value = decoded_patch(call, &patched, value, &options)?;
+        let value = decoded_patch(call, &patched, &old.value, value, &options)?;
         check_name(call, &value)?;
         let own = |old: &Value, new: &mut Value, now| {
             managed::on_update(&kind, Some(old), new, &manager, &subresource, now)
@@ -506,7 +503,8 @@ fn without_ordered(value: &Value) -> Value {
 fn decoded_patch(
     call: &mut Call<'_>,
     patched: &Patched<'_>,
-    mut value: Value,
+    old: &Value,
+    value: Value,
     options: &WriteOptions,
 ) -> Result<Value, Refusal> {
     let kind = call.kind.clone();
@@ -542,12 +540,22 @@ fn decoded_patch(
         };
         return Err(patched.refusal(&kind, &value, &why));
     }
-    if let Some(map) = value.as_object_mut() {
-        map.insert("apiVersion".into(), wanted.0.into());
-        map.insert("kind".into(), wanted.1.into());
-    }
-    let shown = value.clone();
-    let decoded = kind.decode(value).map_err(|error| {
+    let named = |mut value: Value| {
+        if let Some(map) = value.as_object_mut() {
+            map.insert("apiVersion".into(), wanted.0.clone().into());
+            map.insert("kind".into(), wanted.1.clone().into());
+        }
+        value
+    };
+    // Made again where it is needed: most patches fit.
+    let refusal = |call: &Call<'_>, why: &str| {
+        let mut value = old.clone();
+        match self::patched(call, patched.sort, &mut value, patched.body) {
+            Ok(()) => patched.refusal(&kind, &named(value), why),
+            Err(refusal) => refusal,
+        }
+    };
+    let decoded = kind.decode(named(value)).map_err(|error| {
         if kind.is_custom() {
             return Status::bad_request(format!(
                 "{} in version {:?} cannot be handled as a {}: {error}",
@@ -555,7 +563,7 @@ fn decoded_patch(
             ));
         }
         let why = if patched.sort == Patch::Strategic { restored(&error) } else { error };
-        patched.refusal(&kind, &shown, &why)
+        refusal(call, &why)
     })?;
     let mut unknown: Vec<String> =
         decoded.unknown.into_iter().map(|path| format!("unknown field {path:?}")).collect();
@@ -564,11 +572,7 @@ fn decoded_patch(
     if options.validation == query::FieldValidation::Strict && !problems.is_empty() {
         let texts: Vec<String> =
             problems.iter().map(|problem| super::call::problem_text(problem)).collect();
-        return Err(patched.refusal(
-            &kind,
-            &shown,
-            &format!("strict decoding error: {}", texts.join(", ")),
-        ));
+        return Err(refusal(call, &format!("strict decoding error: {}", texts.join(", "))));
     }
     call.strict(&kind, problems, options.validation)?;
     Ok(decoded.value)
@@ -616,7 +620,7 @@ fn apply(call: &mut Call<'_>, options: &WriteOptions) -> Result<Response<Body>, 
         let Some(old_object) = call.server.store.get(&resource_of(&kind), &call.key()) else {
             return apply_new(call, config, &manager, &subresource, options);
         };
-        let old = Current::of(&kind, old_object);
+        let old = Current::of(call.server, &kind, old_object);
         check_applied_revision(call, &config, &old.value)?;
         let merged = last_applied::apply(
             &kind,

@@ -46,11 +46,13 @@ fn head(kind: &Kind) -> String {
     format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", kind.kind, kind.api_version())
 }
 
-/// The JSON of an object with its type.
-pub fn whole(kind: &Kind, object: &Object, out: &mut BytesMut) {
+/// The JSON of an object with its type; without its managed fields where nobody wants them.
+pub fn whole(kind: &Kind, object: &Object, is_slim: bool, out: &mut BytesMut) {
     if stored_as_shown(kind) {
         out.extend_from_slice(head(kind).as_bytes());
-        out.extend_from_slice(&object.body[1..]);
+        let fields = if is_slim { object.fields.clone() } else { 1..1 };
+        out.extend_from_slice(&object.body[1..fields.start]);
+        out.extend_from_slice(&object.body[fields.end..]);
     } else {
         out.extend_from_slice(
             &serde_json::to_vec(&value_of(kind, object)).expect("a JSON value serializes"),
@@ -62,7 +64,7 @@ pub fn whole(kind: &Kind, object: &Object, out: &mut BytesMut) {
 pub fn object(call: &Call<'_>, code: u16, object: &Object) -> Result<Response<Body>, Refusal> {
     if call.form.view == View::Object && call.form.encoding == Encoding::Json && !call.pretty {
         let mut out = BytesMut::with_capacity(object.body.len() + 128);
-        whole(&call.kind, object, &mut out);
+        whole(&call.kind, object, call.form.is_slim, &mut out);
         out.extend_from_slice(b"\n");
         return Ok(answer::bytes(code, "application/json", out.freeze()));
     }
@@ -138,7 +140,7 @@ pub fn list(call: &Call<'_>, objects: Vec<Arc<Object>>, list_metadata: Value) ->
             answer::value(200, call.style(), &list)
         }
         _ if call.form.encoding == Encoding::Json && !call.pretty => {
-            json_list(kind.clone(), objects, &list_metadata)
+            json_list(kind.clone(), objects, &list_metadata, call.form.is_slim)
         }
         _ => {
             let items: Vec<Value> =
@@ -160,7 +162,12 @@ fn item(kind: &Kind, mut value: Value) -> Value {
     value
 }
 
-fn json_list(kind: Arc<Kind>, objects: Vec<Arc<Object>>, list_metadata: &Value) -> Response<Body> {
+fn json_list(
+    kind: Arc<Kind>,
+    objects: Vec<Arc<Object>>,
+    list_metadata: &Value,
+    is_slim: bool,
+) -> Response<Body> {
     let head = format!(
         "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{list_metadata},\"items\":[",
         kind.list_kind,
@@ -170,7 +177,7 @@ fn json_list(kind: Arc<Kind>, objects: Vec<Arc<Object>>, list_metadata: &Value) 
     let total: usize = objects.iter().map(|object| object.body.len()).sum();
     let mut rest = objects.into_iter();
     if total <= WHOLE_LIST {
-        piece(&kind, &mut rest, &mut out, true);
+        piece(&kind, &mut rest, is_slim, &mut out, true);
         return answer::bytes(200, "application/json", out.freeze());
     }
     let mut first = true;
@@ -179,7 +186,7 @@ fn json_list(kind: Arc<Kind>, objects: Vec<Arc<Object>>, list_metadata: &Value) 
             return None;
         }
         let mut piece_out = std::mem::take(&mut out);
-        piece(&kind, &mut rest, &mut piece_out, first);
+        piece(&kind, &mut rest, is_slim, &mut piece_out, first);
         first = false;
         Some(piece_out.freeze())
     });
@@ -189,7 +196,13 @@ fn json_list(kind: Arc<Kind>, objects: Vec<Arc<Object>>, list_metadata: &Value) 
 }
 
 /// Writes items until a piece is full; closes the list after the last.
-fn piece(kind: &Kind, rest: &mut std::vec::IntoIter<Arc<Object>>, out: &mut BytesMut, first: bool) {
+fn piece(
+    kind: &Kind,
+    rest: &mut std::vec::IntoIter<Arc<Object>>,
+    is_slim: bool,
+    out: &mut BytesMut,
+    first: bool,
+) {
     let mut first = first;
     while out.len() < PIECE {
         let Some(object) = rest.next() else { break };
@@ -197,8 +210,9 @@ fn piece(kind: &Kind, rest: &mut std::vec::IntoIter<Arc<Object>>, out: &mut Byte
             out.extend_from_slice(b",");
         }
         first = false;
-        if kind.is_custom() {
-            whole(kind, &object, out);
+        // Items of built-in kinds do not say their type.
+        if kind.is_custom() || is_slim {
+            whole(kind, &object, is_slim, out);
         } else if stored_as_shown(kind) {
             out.extend_from_slice(&object.body);
         } else {

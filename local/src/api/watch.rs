@@ -64,6 +64,7 @@ pub async fn watch(call: &mut Call<'_>, shared: &Arc<Server>) -> Result<Response
         next_bookmark: Instant::now() + BOOKMARK_EVERY,
         end: Instant::now() + timeout,
         view: call.form.view,
+        is_slim: call.form.is_slim,
         yaml: call.form.encoding == Encoding::Yaml,
         table: match call.form.view {
             View::Table { beta } => Some(view::Table::new(call, beta)),
@@ -161,6 +162,7 @@ struct Watch {
     next_bookmark: Instant,
     end: Instant,
     view: View,
+    is_slim: bool,
     yaml: bool,
     table: Option<view::Table>,
     done: bool,
@@ -260,7 +262,7 @@ impl Watch {
             out.extend_from_slice(b"{\"type\":\"");
             out.extend_from_slice(what.as_bytes());
             out.extend_from_slice(b"\",\"object\":");
-            view::whole(&self.kind, object, out);
+            view::whole(&self.kind, object, self.is_slim, out);
             out.extend_from_slice(b"}\n");
             return;
         }

@@ -28,11 +28,13 @@ pub(super) fn of_pod(new: &Value, old: Option<&Value>) -> Vec<String> {
 
 /// Of the template of a workload, at `spec.template`.
 pub(super) fn of_template(new: &Value, old: Option<&Value>) -> Vec<String> {
-    let template = |object: &Value| object["spec"]["template"]["spec"].clone();
+    fn template(object: &Value) -> &Value {
+        &object["spec"]["template"]["spec"]
+    }
     if old.is_some_and(|old| template(old) == template(new)) {
         return Vec::new();
     }
-    of_spec(&template(new), "spec.template.spec")
+    of_spec(template(new), "spec.template.spec")
 }
 
 fn of_spec(spec: &Value, path: &str) -> Vec<String> {
