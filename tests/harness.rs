@@ -8,6 +8,8 @@ pub mod eventually;
 pub mod http;
 #[path = "harness/kubectl.rs"]
 pub mod kubectl;
+#[path = "harness/machine.rs"]
+pub mod machine;
 #[path = "harness/parts.rs"]
 pub mod parts;
 #[path = "harness/platform.rs"]
