@@ -22,8 +22,9 @@ use tokio::{
 };
 
 use crate::{
+    backends::Seen,
     discover,
-    revision::{Flight, Full, Revision},
+    revision::{Address, Flight, Full, Revision},
 };
 
 /// Takes load reports. Must not wait: it is called on the path of a request.
@@ -59,6 +60,9 @@ struct Shared {
     by_service: Mutex<HashMap<Key, Weak<Revision>>>,
     /// The same, to report.
     busy: Mutex<Vec<Arc<Revision>>>,
+    /// Pods that run although no endpoint tells so yet, by the key of the private Service that they will be behind.
+    /// Held while a revision takes its pods, so that it never takes older news after newer.
+    expected: Mutex<HashMap<Key, Vec<Seen<Address>>>>,
     /// Wakes the reporter when the first of them becomes busy.
     more: Notify,
 }
@@ -110,6 +114,7 @@ impl Activator {
             sink,
             live: Default::default(),
             by_service: Mutex::default(),
+            expected: Mutex::default(),
             busy: Mutex::default(),
             more: Notify::new(),
         });
@@ -122,6 +127,24 @@ impl Activator {
         });
         cluster.spawn(report(shared.clone()));
         Activator { shared }
+    }
+
+    /// Takes that a pod of a revision runs, or runs no more, from whoever knows it before its endpoint does. The pod
+    /// is asked whether it is ready, as one with an endpoint is.
+    pub fn expect(&self, revision: &Key, pod: Seen<Address>, runs: bool) {
+        let service = Key::new(&revision.namespace, &discover::private_service(&revision.name));
+        {
+            let mut expected = self.shared.expected.lock();
+            let pods = expected.entry(service.clone()).or_default();
+            pods.retain(|it| it.uid != pod.uid);
+            if runs {
+                pods.push(pod);
+            }
+            if pods.is_empty() {
+                expected.remove(&service);
+            }
+        }
+        self.shared.observe_service(&service);
     }
 
     /// Requests in flight, those that wait included.
@@ -245,17 +268,28 @@ impl Shared {
     fn endpoints_changed(self: &Arc<Self>, slice: &EndpointSlice) {
         let Some(name) = slice.labels().get(discover::SERVICE_NAME) else { return };
         let Some(namespace) = slice.metadata.namespace.as_deref() else { return };
-        let service = Key::new(namespace, name);
-        let revision = self.by_service.lock().get(&service).and_then(Weak::upgrade);
+        self.observe_service(&Key::new(namespace, name));
+    }
+
+    fn observe_service(self: &Arc<Self>, service: &Key) {
+        let revision = self.by_service.lock().get(service).and_then(Weak::upgrade);
         if let Some(revision) = revision {
-            self.observe(&revision, &service);
+            self.observe(&revision, service);
         }
     }
 
     fn observe(self: &Arc<Self>, revision: &Arc<Revision>, service: &Key) {
+        let mut expected = self.expected.lock();
         let slices =
             self.slices.labelled(&service.namespace, discover::SERVICE_NAME, &service.name);
-        let all = discover::endpoints(slices.iter().map(|it| &**it));
+        let mut all = discover::endpoints(slices.iter().map(|it| &**it));
+        if let Some(pods) = expected.get_mut(service) {
+            pods.retain(|pod| all.iter().all(|it| it.uid != pod.uid));
+            all.extend_from_slice(pods);
+            if pods.is_empty() {
+                expected.remove(service);
+            }
+        }
         revision.observe(&all, &self.upstream, &self.cluster);
     }
 
@@ -633,6 +667,38 @@ mod tests {
         let waited = began.elapsed();
         assert!(waited <= Duration::from_millis(53), "found within a probe's period: {waited:?}");
         assert!(platform.pods.state.lock().probes > 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_is_expected_takes_requests_before_its_endpoint_is_there() {
+        let mut platform = Platform::start(None).await;
+        platform.revision("hello-00001", 0, 300);
+        let key = Key::new("ns", "hello-00001");
+        let pod = |byte: u8| Seen {
+            address: Address { at: (ip(byte), 8012).into(), protocol: Protocol::Http1 },
+            uid: byte.to_string(),
+            name: format!("pod-{byte}"),
+            ready: false,
+            terminating: false,
+        };
+        // One before the first request, one after it.
+        platform.activator.expect(&key, pod(1), true);
+        let request = platform.ask("hello-00001");
+        platform.activator.expect(&key, pod(2), true);
+        platform.pass(20).await;
+        platform.listen(2, true);
+        assert_eq!(request.await.unwrap(), (200, "10.0.0.2".to_owned()));
+        platform.activator.expect(&key, pod(1), false);
+
+        // Its endpoint says the same again, then counts alone.
+        platform.endpoints("hello-00001", "n2");
+        assert_eq!(platform.ask("hello-00001").await.unwrap().0, 200);
+        assert!(platform.activator.shared.expected.lock().is_empty());
+        platform.endpoints("hello-00001", "");
+        let request = platform.ask("hello-00001");
+        platform.pass(1).await;
+        assert_eq!(platform.activator.waiting(), 1);
+        request.abort();
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,10 +39,14 @@ pub struct Decider {
     pub path_proven: bool,
     /// Whether somebody is trying to see one.
     pub proving: bool,
+    /// Until when the revision's status waits because the revision wakes up.
+    woken_until: Option<Timestamp>,
 }
 
 /// How late a report may be: silence counts only from before it. Reports come each second.
 const LATENESS: Duration = Duration::from_secs(2);
+/// How long the status of a revision that wakes up waits at most.
+const STATUS_WAIT: Duration = Duration::from_secs(1);
 /// Reporters of which it is remembered which pods are busy: a reporter that ends is not heard of.
 const REPORTERS: usize = 64;
 /// Costs that are written before one decision to shrink: each is a write that the decision waits for.
@@ -70,6 +74,7 @@ impl Decider {
             proxied_since: None,
             path_proven: false,
             proving: false,
+            woken_until: None,
             policy,
         }
     }
@@ -123,10 +128,20 @@ impl Decider {
         let (state, decision) = decide(mem::take(&mut self.state), observed, &self.policy, now);
         self.state = state;
         let before = self.decision.replace(decision);
+        if decision.pods > 0 && before.is_none_or(|it| it.pods == 0) {
+            self.woken_until = Some(now + STATUS_WAIT);
+        }
         before.is_none_or(|before| {
             let has_room = |it: Decision| it.excess_burst_capacity >= 0;
             before.pods != decision.pods || has_room(before) != has_room(decision)
         })
+    }
+
+    /// How long the status may still wait: a revision that wakes up has a ready pod in a moment, and who waits for
+    /// that pod would wait for each status written before.
+    pub fn status_wait(&self, now: Timestamp) -> Option<Duration> {
+        let until = self.woken_until.filter(|_| self.ready_pods == 0)?;
+        Duration::try_from(until.duration_since(now)).ok().filter(|it| !it.is_zero())
     }
 
     /// The last decision; none while nothing is known of the load.

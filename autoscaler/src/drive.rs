@@ -271,6 +271,10 @@ impl Shared {
             let entry = Entry::new(now, policy.metric, decision.as_ref(), &outcome);
             self.histories.lock().record(key, entry);
         }
+        if let Some(wait) = decider.and_then(|it| it.status_wait(now)) {
+            plan.status = None;
+            plan.again = Some(plan.again.map_or(wait, |it| it.min(wait)));
+        }
         if outcome.at_rest {
             if deciders.get(key).is_some_and(Decider::is_idle) {
                 deciders.remove(key);
@@ -746,6 +750,8 @@ mod tests {
 
         platform.report(1.0);
         platform.settle().await;
+        assert_eq!((platform.replicas(), platform.active().as_str()), (1, "False NoTraffic"));
+        platform.pass(1000).await;
         assert_eq!((platform.replicas(), platform.active().as_str()), (1, "Unknown Queued"));
         let written = platform.api.writes.lock()[writes].clone();
         assert_eq!(written, "PATCH deployments/hello-00001-deployment", "nothing comes before it");

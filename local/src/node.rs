@@ -39,8 +39,14 @@ use crate::{
     dns,
     images::Images,
     node::{
-        account::Accounts, cgroup::Groups, netlink::Range, network::Network, output::Outputs,
-        process::Spawner, reach::Pods, volumes::Volumes,
+        account::Accounts,
+        cgroup::Groups,
+        netlink::Range,
+        network::Network,
+        output::Outputs,
+        process::Spawner,
+        reach::{Pods, Queued},
+        volumes::Volumes,
     },
 };
 
@@ -73,7 +79,7 @@ const PODS: u32 = 110;
 /// dropped.
 const NEWS: usize = 4096;
 /// How much later than it happened an event is recorded.
-const TELL_LATER: Duration = Duration::from_millis(300);
+const TELL_LATER: Duration = Duration::from_secs(1);
 
 /// How pods are kept apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,6 +129,8 @@ pub struct Shared {
     pub spawner: Spawner,
     pub network: Option<Network>,
     pub pods: Arc<Pods>,
+    /// How many pods start; told when none does any more.
+    pub starts: Arc<watch::Sender<usize>>,
     pub outputs: Outputs,
     pub cgroups: Groups,
     pub volumes: Volumes,
@@ -219,6 +227,7 @@ impl Node {
             news,
             spawner,
             pods: Arc::new(Pods::new()),
+            starts: Arc::default(),
             outputs: settings.outputs.clone(),
             cgroups,
             volumes: Volumes::open(settings.data_dir.join("mounts"))
@@ -257,6 +266,12 @@ impl Node {
     /// Sends requests to the node's pods.
     pub fn upstream(&self) -> Arc<dyn Upstream> {
         self.shared.pods.clone()
+    }
+
+    /// Tells `listener` of each pod's queue when it begins to run (true), long before the API can tell of the pod,
+    /// and when it takes no more requests. Of all calls, the first counts.
+    pub fn on_queue(&self, listener: impl Fn(&Queued, bool) + Send + Sync + 'static) {
+        self.shared.pods.on_queue(listener);
     }
 
     /// Whether pods have networks of their own.
@@ -327,7 +342,11 @@ async fn network(settings: &Settings, notes: &mut Vec<String>) -> anyhow::Result
         }
         Err(error) if settings.mode == Mode::Auto => {
             let root = rustix::process::geteuid().is_root();
-            notes.push(host_mode(&if root { error.to_string() } else { "not root".to_owned() }));
+            let why = match root {
+                true => format!("networks for pods are not allowed here: {error}"),
+                false => "not root".to_owned(),
+            };
+            notes.push(host_mode(&why));
             Ok(None)
         }
         Err(error) => Err(error).context("give pods networks of their own"),

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use activator::serve::Activator;
+use activator::{backends::Seen, revision::Address, serve::Activator};
 use anyhow::Context;
 use api::queue::{H2C_PORT, HTTP_PORT};
 use autoscaler::drive::{self, Autoscaler};
@@ -29,10 +29,15 @@ use mesh::{
 };
 use proxy::{
     drain,
+    hop::Protocol,
     serve::{Shards, serve_on},
 };
 use runtime::{
-    admin::Readiness, clock::Clock, cluster::Cluster, config as live, events::Recorder,
+    admin::Readiness,
+    clock::Clock,
+    cluster::{Cluster, Key},
+    config as live,
+    events::Recorder,
     metrics::Metrics,
 };
 use tokio::{net::TcpListener, task::JoinSet};
@@ -168,6 +173,7 @@ impl Platform {
             Arc::new(move |report| reports.send(report)),
             activator::serve::Settings::new(NODE),
         );
+        expect_pods(&node, activator.clone());
         install::activator(cluster.client(), &system, node.router()).await?;
         let gateway = Gateway::new(&cluster, Arc::new(activator.clone()), node.upstream());
         ack::start(&cluster, Domains::new(&system, CLUSTER_DOMAIN), recorder.named("weft-gateway"));
@@ -248,6 +254,26 @@ impl Platform {
         // The server's task ends with the token; a panic in it has been reported by then.
         let _ = self.api.await;
     }
+}
+
+/// Tells the activator of pods as soon as they run: held requests need not wait until the API tells so.
+fn expect_pods(node: &Node, activator: Activator) {
+    node.on_queue(move |queue, runs| {
+        let settings = queue.settings;
+        let (port, protocol) = match settings.user_h2c {
+            true => (settings.ports.h2c, Protocol::H2c),
+            false => (settings.ports.http, Protocol::Http1),
+        };
+        let pod = Seen {
+            address: Address { at: (queue.address, port).into(), protocol },
+            uid: queue.pod_uid.to_owned(),
+            name: settings.pod.clone(),
+            ready: false,
+            terminating: false,
+        };
+        let revision = Key::new(settings.namespace.as_str(), &settings.revision);
+        activator.expect(&revision, pod, runs);
+    });
 }
 
 fn open_api(data_dir: &Path, clock: Clock) -> anyhow::Result<Api> {

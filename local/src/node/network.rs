@@ -6,7 +6,7 @@
 //! last holder goes: after a `kill -9` the kernel has removed router, pods and links as soon as the pods'
 //! processes are gone. Two platforms have two routers and never see each other.
 
-use std::{collections::HashSet, fs, io, net::Ipv4Addr, sync::Arc};
+use std::{collections::HashSet, fs, io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -21,7 +21,11 @@ use crate::node::{
 
 /// Pods' namespaces made ahead, so that a cold start does not wait for one. Making one takes about 1 ms, so
 /// a burst drains these and then goes on at that pace.
-const SPARE_PODS: usize = 8;
+const SPARE_PODS: usize = 32;
+/// With fewer than so many, the next is made at once; with more there is time until the start that took the
+/// last one is over.
+const FEW_SPARE_PODS: usize = 8;
+const SPARE_PAUSE: Duration = Duration::from_millis(100);
 /// Addresses of one platform: /20, 4,094 of them. They are given out in a circle, so that an address is not
 /// used again while someone may still hold an old endpoint.
 const PREFIX: u8 = 20;
@@ -191,6 +195,9 @@ impl Builder {
     /// Makes pods' networks until nobody takes them any more.
     fn fill(&mut self, spare: &mpsc::Sender<PodNetwork>) {
         loop {
+            if spare.max_capacity() - spare.capacity() >= FEW_SPARE_PODS {
+                std::thread::sleep(SPARE_PAUSE);
+            }
             match self.pod() {
                 Ok(pod) => {
                     if spare.blocking_send(pod).is_err() {
@@ -203,7 +210,7 @@ impl Builder {
                         return;
                     }
                     // All addresses or ports of the bridge in use: wait for a pod to end.
-                    std::thread::sleep(std::time::Duration::from_millis(200));
+                    std::thread::sleep(SPARE_PAUSE);
                 }
             }
         }

@@ -154,10 +154,21 @@ pub fn new_socket() -> io::Result<Socket> {
     Ok(Socket::from(socket))
 }
 
+/// A pod whose queue runs: from here on it can be asked whether it is ready.
+pub struct Queued<'a> {
+    pub settings: &'a api::queue::Settings,
+    pub address: Ipv4Addr,
+    pub pod_uid: &'a str,
+}
+
+/// Told of each queue when it begins to run (true), and when it takes no more requests.
+pub type Listener = Box<dyn Fn(&Queued, bool) + Send + Sync>;
+
 /// The pods of the node by address; sends requests to them without leaving the process where they have a
 /// queue.
 pub struct Pods {
     by_address: RwLock<HashMap<IpAddr, Arc<Reach>>>,
+    listener: OnceLock<Listener>,
     /// For addresses that are not of this node's pods.
     others: Pool,
 }
@@ -165,7 +176,11 @@ pub struct Pods {
 impl Pods {
     /// No pods yet.
     pub fn new() -> Self {
-        Self { by_address: RwLock::default(), others: Pool::new(upstream::Settings::default()) }
+        Self {
+            by_address: RwLock::default(),
+            listener: OnceLock::new(),
+            others: Pool::new(upstream::Settings::default()),
+        }
     }
 
     /// Makes a pod reachable.
@@ -176,6 +191,19 @@ impl Pods {
     /// Requests for the pod fail from now on, unsent.
     pub fn remove(&self, pod: &Reach) {
         self.by_address.write().remove(&pod.door.address.into());
+    }
+
+    /// Tells `listener` of queues from now on. Of all calls, the first counts.
+    pub fn on_queue(&self, listener: impl Fn(&Queued, bool) + Send + Sync + 'static) {
+        // Set once, when the platform is put together.
+        let _ = self.listener.set(Box::new(listener));
+    }
+
+    /// Passes on that a queue began to run, or ended.
+    pub fn tell(&self, queue: &Queued, runs: bool) {
+        if let Some(listener) = self.listener.get() {
+            listener(queue, runs);
+        }
     }
 
     /// The pod with that address.

@@ -29,7 +29,7 @@ use crate::node::{
     output::{Output, Place},
     probe::{self, Heard, QueueWatch, Target, Watch},
     process::{Exit, Launch, Process},
-    reach::Reach,
+    reach::{Queued, Reach},
     shim,
     volumes::{self, PodVolumes},
 };
@@ -196,6 +196,12 @@ impl Run {
         let queue = Queue::new(settings, context.reach.door.clone());
         let queue = context.reach.queue.get_or_init(|| queue).clone();
         context.node.pods.add(context.reach.clone());
+        let told = Queued {
+            settings: queue.settings(),
+            address: context.reach.door.address,
+            pod_uid: context.uid(),
+        };
+        context.node.pods.tell(&told, true);
         let started = context.node.now();
         self.tell(Event::Started { index: self.index }).await;
         let mut watch = QueueWatch::new(queue.clone(), self.container.readiness_probe.clone());
@@ -210,6 +216,7 @@ impl Run {
                 () = stopped(&mut stop) => break,
             }
         }
+        context.node.pods.tell(&told, false);
         let drained = async {
             queue.drain().await;
             // From here on requests go to other pods; the few that came in between are finished.

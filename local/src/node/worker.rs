@@ -30,6 +30,12 @@ use crate::node::{
 /// Events of one pod that wait for its worker: more than its containers can cause at once; who sends then
 /// waits.
 const EVENTS: usize = 64;
+/// How long the first status of a pod waits at most for its containers to become ready, and for those of other pods
+/// that start at the same time. Most are ready at once and need no status that tells that they are not; and whatever
+/// is written while pods start takes the time of somebody who waits for one.
+const FIRST_STATUS: Duration = Duration::from_secs(1);
+/// How long the first status waits for whoever waited for the pod: the answer to a held request passes first.
+const ANSWER_FIRST: Duration = Duration::from_millis(20);
 /// Wait before a write that the API refused or lost is tried again.
 const WRITE_AGAIN: Duration = Duration::from_millis(500);
 /// Wait before a pod's network and folder are tried again: the disk may be full, or every address in use.
@@ -128,6 +134,7 @@ pub async fn run(
         node.pods.add(context.reach.clone());
     }
     let (events, happened) = mpsc::channel(EVENTS);
+    let (start, starts) = Start::begin(&node.starts);
     let mut worker = Worker {
         machine: Machine::new(&pod, node.now()),
         started: pod
@@ -141,11 +148,14 @@ pub async fn run(
         events,
         stops: HashMap::new(),
         runs: JoinSet::new(),
+        told_at: Instant::now() + FIRST_STATUS,
+        start: Some(start),
+        answered: None,
         written: None,
         waits_told: HashMap::new(),
         bind,
     };
-    worker.live(happened, news, stop).await;
+    worker.live(happened, news, starts, stop).await;
     worker.close().await;
 }
 
@@ -169,12 +179,52 @@ struct Worker {
     /// How to stop the runs that there are, by container.
     stops: HashMap<usize, watch::Sender<Option<Instant>>>,
     runs: JoinSet<()>,
+    /// When the first status is written at the latest, once all containers run.
+    told_at: Instant,
+    /// Held while the pod starts.
+    start: Option<Start>,
+    /// When whoever waited for the pod has been answered.
+    answered: Option<Instant>,
     /// The status as last written.
     written: Option<k8s::PodStatus>,
     /// The run of a container whose wait for the next was told last, by container.
     waits_told: HashMap<usize, u32>,
     /// The pod is still to be bound to this node.
     bind: bool,
+}
+
+/// How long a pod's first status is held back.
+#[derive(Clone, Copy)]
+enum Wait {
+    No,
+    Until(Instant),
+    /// Until no other pod starts any more, or the moment comes.
+    ForOthers(Instant),
+    /// Until something happens to the pod.
+    ForNews,
+}
+
+/// Counts a pod as one that starts, until dropped.
+struct Start(Arc<watch::Sender<usize>>);
+
+impl Start {
+    fn begin(starts: &Arc<watch::Sender<usize>>) -> (Start, watch::Receiver<usize>) {
+        // Nobody waits for more of them.
+        starts.send_if_modified(|it| {
+            *it += 1;
+            false
+        });
+        (Start(starts.clone()), starts.subscribe())
+    }
+}
+
+impl Drop for Start {
+    fn drop(&mut self) {
+        self.0.send_if_modified(|it| {
+            *it -= 1;
+            *it == 0
+        });
+    }
 }
 
 /// A write on its way: the pod as it is then, or none where the write failed.
@@ -185,6 +235,7 @@ impl Worker {
         &mut self,
         mut happened: mpsc::Receiver<Event>,
         mut news: News,
+        mut starts: watch::Receiver<usize>,
         stop: CancellationToken,
     ) {
         let mut writing: Option<Writing> = None;
@@ -205,10 +256,16 @@ impl Worker {
                 }
             }
             self.tell_waits();
-            // What starts is told when it runs, with one write for all: the write must not delay the start.
-            if writing.is_none() && write_after.is_none() && !self.starting() {
+            // Read first: the wait may end this pod's own start, which must not meet a reader.
+            let others = *starts.borrow();
+            let wait = self.wait(others);
+            if writing.is_none() && write_after.is_none() && matches!(wait, Wait::No) {
                 writing = self.write(now);
             }
+            let held_until = match wait {
+                Wait::Until(at) | Wait::ForOthers(at) => Some(at),
+                Wait::No | Wait::ForNews => None,
+            };
             let wake = self.machine.wake_at().map(|at| {
                 let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
                 // Times in Kubernetes may be cut to the second; a little late is no harm.
@@ -254,6 +311,8 @@ impl Worker {
                     self.machine.happened(Event::Retry { index }, self.context.node.now());
                 }
                 () = sleep_until(write_after) => write_after = None,
+                () = sleep_until(held_until) => {}
+                _ = starts.wait_for(|it| *it == 0), if matches!(wait, Wait::ForOthers(_)) => {}
                 () = sleep_until(wake) => {}
                 () = stop.cancelled() => return,
             }
@@ -295,9 +354,33 @@ impl Worker {
         index
     }
 
-    fn starting(&self) -> bool {
+    /// How long the first status is held back while `starts` pods start. What starts is told when it runs, with one
+    /// write for all.
+    fn wait(&mut self, starts: usize) -> Wait {
+        let is_starting = |it: &Container| matches!(it.state, State::Starting);
+        let is_unready = |it: &Container| matches!(it.state, State::Running { .. }) && !it.ready();
         let containers = &self.machine.containers;
-        containers.iter().any(|it| matches!(it.state, State::Starting)) && self.written.is_none()
+        let now = Instant::now();
+        let (wait, is_done) = if self.written.is_some() {
+            (Wait::No, true)
+        } else if now >= self.told_at {
+            (if containers.iter().any(is_starting) { Wait::ForNews } else { Wait::No }, true)
+        } else if containers.iter().any(is_starting) || containers.iter().any(is_unready) {
+            (Wait::Until(self.told_at), false)
+        } else {
+            match *self.answered.get_or_insert(now + ANSWER_FIRST) {
+                answered if now < answered => (Wait::Until(answered), false),
+                // This pod is still counted where it has just got here.
+                _ if starts > usize::from(self.start.is_some()) => {
+                    (Wait::ForOthers(self.told_at), true)
+                }
+                _ => (Wait::No, true),
+            }
+        };
+        if is_done {
+            self.start = None;
+        }
+        wait
     }
 
     fn note(&mut self, event: Event, now: Timestamp) {

@@ -547,6 +547,9 @@ impl<'a> View<'a> {
             }
             (None, None) => remove_condition(&mut status, "ReplicaFailure"),
         }
+        let before = &self.deployment.status;
+        plan.status_may_wait = status.ready_replicas <= before.ready_replicas
+            && status.available_replicas <= before.available_replicas;
         plan.status = self.status_write(status);
     }
 

@@ -31,6 +31,8 @@ use super::{
 
 /// News on the way to the engine; a feed waits when it is full. One page of a list fits.
 const NEWS: usize = 512;
+/// Events that wait to be recorded: a few for each of hundreds of pods; more are dropped.
+const EVENTS: usize = 1024;
 /// Plans that are carried out at the same time, so that a thousand new objects do not become a thousand open requests.
 const AT_ONCE: usize = 32;
 /// Writes of one plan that are sent at the same time.
@@ -41,6 +43,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The least time between two writes of an object's status that nothing else goes with. Counts of pods change
 /// several times while a pod starts, and nobody waits for those in between.
 const STATUS_PAUSE: Duration = Duration::from_millis(20);
+/// How long a status waits that nobody waits for: while a pod starts, its machine has better to do, and when it is
+/// ready most of what there was to tell is not true any more.
+const STATUS_WAIT: Duration = Duration::from_millis(500);
+/// How long events wait, for the same reason.
+const EVENTS_WAIT: Duration = Duration::from_secs(1);
 /// The least time between two looks at a namespace that is being emptied.
 const NAMESPACE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -83,17 +90,23 @@ pub struct Engine {
     failures: HashMap<Work, Failure>,
     /// When statuses were written last.
     told: HashMap<Work, Instant>,
+    /// When statuses that may wait are to be written.
+    waiting: HashMap<Work, Instant>,
     /// When namespaces that go away were looked at last.
     visits: HashMap<Key, Instant>,
     actions: JoinSet<()>,
     news: mpsc::Sender<News>,
     seen: mpsc::Sender<(Resource, Seen)>,
+    /// Events to record.
+    events: mpsc::Sender<Write>,
 }
 
 /// Runs the controllers until `stop`.
 pub async fn run(client: Client, clock: Clock, certificate: String, stop: CancellationToken) {
     let (news, mut incoming) = mpsc::channel(NEWS);
     let (seen, mut fed) = mpsc::channel(NEWS);
+    let (events, noted) = mpsc::channel(EVENTS);
+    let recorded = tokio::spawn(record(client.clone(), noted));
     let mut engine = Engine {
         client,
         clock,
@@ -111,10 +124,12 @@ pub async fn run(client: Client, clock: Clock, certificate: String, stop: Cancel
         due: HashMap::new(),
         failures: HashMap::new(),
         told: HashMap::new(),
+        waiting: HashMap::new(),
         visits: HashMap::new(),
         actions: JoinSet::new(),
         news,
         seen,
+        events,
     };
     tokio::select! {
         () = stop.cancelled() => return,
@@ -150,6 +165,21 @@ pub async fn run(client: Client, clock: Clock, certificate: String, stop: Cancel
     }
     engine.feeding.shutdown().await;
     engine.actions.shutdown().await;
+    recorded.abort();
+}
+
+/// Records events, some time after they happened.
+async fn record(client: Client, mut noted: mpsc::Receiver<Write>) {
+    while let Some(first) = noted.recv().await {
+        tokio::time::sleep(EVENTS_WAIT).await;
+        let mut next = Some(first);
+        while let Some(event) = next {
+            if let Err(error) = requests::send(&client, &event).await {
+                tracing::debug!(%error, "record an event");
+            }
+            next = noted.try_recv().ok();
+        }
+    }
 }
 
 impl Engine {
@@ -340,6 +370,7 @@ impl Engine {
         let Some((kind, meta, plan)) = planned else {
             self.failures.remove(&work);
             self.told.remove(&work);
+            self.waiting.remove(&work);
             return;
         };
         let meta = meta.clone();
@@ -351,18 +382,25 @@ impl Engine {
         }
         if plan.writes.is_empty() && !plan.needs_template {
             if plan.status.is_none() {
+                self.waiting.remove(&work);
                 return;
             }
-            let next = self.told.get(&work).map(|at| *at + STATUS_PAUSE);
-            if let Some(next) = next.filter(|next| Instant::now() < *next) {
+            let now = Instant::now();
+            let pause = self.told.get(&work).map(|at| *at + STATUS_PAUSE);
+            let wait = plan
+                .status_may_wait
+                .then(|| *self.waiting.entry(work.clone()).or_insert(now + STATUS_WAIT));
+            if let Some(next) = pause.max(wait).filter(|next| now < *next) {
                 self.enqueue_at(next, work);
                 return;
             }
         }
         if plan.status.is_some() {
             self.told.insert(work.clone(), Instant::now());
+            self.waiting.remove(&work);
         }
         let (client, news, clock) = (self.client.clone(), self.news.clone(), self.clock);
+        let events = self.events.clone();
         self.busy.insert(work.clone());
         self.actions.spawn(async move {
             let told = carry_out(&client, &news, kind, &meta, plan).await;
@@ -374,8 +412,8 @@ impl Engine {
             let _ = news.send(News::Done(work, result)).await;
             for note in notes {
                 let event = requests::event(kind, &meta, &note, clock.now());
-                if let Err(error) = requests::send(&client, &event).await {
-                    tracing::debug!(%error, "record an event");
+                if events.try_send(event).is_err() {
+                    tracing::debug!(object = %meta.key.name, reason = note.reason, "too many events");
                 }
             }
         });

@@ -63,6 +63,8 @@ pub fn plan(set: &ReplicaSet, seen: &Seen, now: Timestamp) -> Plan {
         let status = status(&mut plan, set, seen, &active, now);
         if status != set.status {
             let keys = ["readyReplicas", "availableReplicas", "fullyLabeledReplicas", "conditions"];
+            plan.status_may_wait = status.ready_replicas <= set.status.ready_replicas
+                && status.available_replicas <= set.status.available_replicas;
             plan.status = Some(Write::Merge {
                 resource: Kind::ReplicaSet.resource(),
                 key: set.meta.key.clone(),

@@ -224,6 +224,9 @@ pub struct Plan {
     pub writes: Vec<Write>,
     /// Sent after `writes` succeeded.
     pub status: Option<Write>,
+    /// The status tells of nothing that anybody waits for, such as pods that became ready: it may come a moment later,
+    /// with what else happens until then.
+    pub status_may_wait: bool,
     /// Events to record about the object.
     pub notes: Vec<Note>,
     /// When to plan again although nothing happened.
