@@ -37,14 +37,22 @@ pub async fn with_shell() -> Platform {
     Platform::start_with(Settings::images(&["dev.local/sh=/bin/sh"])).await
 }
 
-/// Runs each line of `lines` and looks for the text after ` => ` in what it prints.
+/// Runs each line of `lines` and looks for the text after ` => ` in what it prints. Descriptions have events in them,
+/// which come a moment after what they tell of.
 async fn check(kubectl: &Kubectl, lines: &str) {
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (command, wanted) = line.split_once(" => ").expect("a command and what it prints");
         let words: Vec<&str> = command.split_whitespace().collect();
-        let printed = kubectl.run_words(&words, "").await.ok();
-        let flat = printed.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(flat.contains(wanted), "`kubectl {command}` prints\n{printed}\nwithout {wanted}");
+        let look = async || {
+            let printed = kubectl.run_words(&words, "").await.ok();
+            let flat = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+            let missing = || format!("`kubectl {command}` prints\n{printed}\nwithout {wanted}");
+            if flat.contains(wanted) { Ok(()) } else { Err(missing()) }
+        };
+        match command.starts_with("describe ") {
+            true => eventually(Duration::from_secs(30), command, look).await,
+            false => look().await.unwrap_or_else(|missing| panic!("{missing}")),
+        }
     }
 }
 
@@ -181,8 +189,11 @@ async fn deployments_are_scaled_rolled_and_deleted() {
             Version::Oldest => "get events",
             Version::Newest => "events",
         };
-        let told = kubectl.run(events).await.ok();
-        assert!(told.contains("SuccessfulCreate"), "{told}");
+        eventually(Duration::from_secs(30), "events are told", || async {
+            let told = kubectl.run(events).await.result()?;
+            if told.contains("SuccessfulCreate") { Ok(()) } else { Err(told) }
+        })
+        .await;
         let pod =
             kubectl.run("get pods -l app=demo -o jsonpath={.items[0].metadata.name}").await.ok();
         let described = kubectl.run(&format!("describe pod {pod}")).await.ok();
