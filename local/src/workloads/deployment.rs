@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     objects::{Deployment, ReplicaSet, TEMPLATE_HASH, later},
-    resources::{Kind, Note, Part, Plan, Write, controller_reference, status_patch},
+    resources::{Kind, Note, Part, Plan, Write, controller_reference, status_patch, status_wait},
     selector,
 };
 
@@ -548,8 +548,12 @@ impl<'a> View<'a> {
             (None, None) => remove_condition(&mut status, "ReplicaFailure"),
         }
         let before = &self.deployment.status;
-        plan.status_may_wait = status.ready_replicas <= before.ready_replicas
-            && status.available_replicas <= before.available_replicas;
+        plan.status_wait = status_wait(
+            self.deployment.replicas,
+            [before.ready_replicas, status.ready_replicas],
+            [before.available_replicas, status.available_replicas],
+            [before.observed_generation, status.observed_generation],
+        );
         plan.status = self.status_write(status);
     }
 

@@ -43,10 +43,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The least time between two writes of an object's status that nothing else goes with. Counts of pods change
 /// several times while a pod starts, and nobody waits for those in between.
 const STATUS_PAUSE: Duration = Duration::from_millis(20);
-/// How long a status waits that nobody waits for: while a pod starts, its machine has better to do, and when it is
-/// ready most of what there was to tell is not true any more.
-const STATUS_WAIT: Duration = Duration::from_millis(500);
-/// How long events wait, for the same reason.
+/// How long events wait: their objects' pods start meanwhile.
 const EVENTS_WAIT: Duration = Duration::from_secs(1);
 /// The least time between two looks at a namespace that is being emptied.
 const NAMESPACE_PAUSE: Duration = Duration::from_secs(1);
@@ -387,10 +384,9 @@ impl Engine {
             }
             let now = Instant::now();
             let pause = self.told.get(&work).map(|at| *at + STATUS_PAUSE);
-            let wait = plan
-                .status_may_wait
-                .then(|| *self.waiting.entry(work.clone()).or_insert(now + STATUS_WAIT));
-            if let Some(next) = pause.max(wait).filter(|next| now < *next) {
+            let wait = self.waiting.entry(work.clone()).or_insert(now + plan.status_wait);
+            *wait = (*wait).min(now + plan.status_wait);
+            if let Some(next) = pause.max(Some(*wait)).filter(|next| now < *next) {
                 self.enqueue_at(next, work);
                 return;
             }

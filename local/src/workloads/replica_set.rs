@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     objects::{Meta, Phase, Pod, ReplicaSet},
-    resources::{Kind, Note, Part, Plan, Write, controller_reference, status_patch},
+    resources::{Kind, Note, Part, Plan, Write, controller_reference, status_patch, status_wait},
     selector,
 };
 
@@ -63,8 +63,13 @@ pub fn plan(set: &ReplicaSet, seen: &Seen, now: Timestamp) -> Plan {
         let status = status(&mut plan, set, seen, &active, now);
         if status != set.status {
             let keys = ["readyReplicas", "availableReplicas", "fullyLabeledReplicas", "conditions"];
-            plan.status_may_wait = status.ready_replicas <= set.status.ready_replicas
-                && status.available_replicas <= set.status.available_replicas;
+            let before = &set.status;
+            plan.status_wait = status_wait(
+                set.replicas,
+                [before.ready_replicas, status.ready_replicas],
+                [before.available_replicas, status.available_replicas],
+                [before.observed_generation, status.observed_generation],
+            );
             plan.status = Some(Write::Merge {
                 resource: Kind::ReplicaSet.resource(),
                 key: set.meta.key.clone(),

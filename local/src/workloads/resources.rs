@@ -2,7 +2,7 @@
 //!
 //! Pure: a [`Write`] is a value; the engine sends it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -224,9 +224,8 @@ pub struct Plan {
     pub writes: Vec<Write>,
     /// Sent after `writes` succeeded.
     pub status: Option<Write>,
-    /// The status tells of nothing that anybody waits for, such as pods that became ready: it may come a moment later,
-    /// with what else happens until then.
-    pub status_may_wait: bool,
+    /// How much later the status may be written, with what else happens until then.
+    pub status_wait: Duration,
     /// Events to record about the object.
     pub notes: Vec<Note>,
     /// When to plan again although nothing happened.
@@ -240,6 +239,27 @@ impl Plan {
     pub fn again_at(&mut self, moment: jiff::Timestamp) {
         self.again = Some(self.again.map_or(moment, |it| it.min(moment)));
     }
+}
+
+/// How long the status of what runs pods may wait while it tells only of pods that are not ready yet: their machine has
+/// better to do, and when they are ready most of what there was to tell is not true any more.
+const PODS_WAIT: Duration = Duration::from_millis(500);
+/// The same where the status also tells that a change was seen, for which `kubectl rollout status` waits.
+const CHANGE_WAIT: Duration = Duration::from_millis(100);
+
+/// How long a status may wait that follows another: counts of wanted pods, and before and after of those that are ready
+/// and available and of the generation that was seen.
+pub fn status_wait(
+    wanted: i32,
+    ready: [Option<i32>; 2],
+    available: [Option<i32>; 2],
+    seen: [Option<i64>; 2],
+) -> Duration {
+    let grows = |[before, after]: [Option<i32>; 2]| after.unwrap_or(0) > before.unwrap_or(0);
+    if ready[1].unwrap_or(0) >= wanted || grows(ready) || grows(available) {
+        return Duration::ZERO;
+    }
+    if seen[0] == seen[1] { PODS_WAIT } else { CHANGE_WAIT }
 }
 
 /// An event for people, about the object that was planned.
@@ -278,4 +298,24 @@ pub fn status_patch(status: &impl serde::Serialize, keys: &[&str]) -> Value {
         }
     }
     json!({ "status": status })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_waits_for_is_told_at_once() {
+        let check = |wanted, ready: [i32; 2], available: [i32; 2], seen: [i64; 2], expected| {
+            let found = status_wait(wanted, ready.map(Some), available.map(Some), seen.map(Some));
+            assert_eq!(found, expected, "{wanted} {ready:?} {available:?} {seen:?}");
+        };
+        check(1, [0, 0], [0, 0], [1, 1], PODS_WAIT);
+        check(1, [0, 0], [0, 0], [1, 2], CHANGE_WAIT);
+        check(3, [2, 1], [2, 1], [1, 1], PODS_WAIT);
+        check(3, [1, 2], [1, 1], [1, 1], Duration::ZERO);
+        check(3, [2, 2], [1, 2], [1, 1], Duration::ZERO);
+        check(0, [1, 0], [1, 0], [1, 2], Duration::ZERO);
+        check(1, [2, 2], [2, 2], [1, 2], Duration::ZERO);
+    }
 }
