@@ -62,11 +62,12 @@ struct Shared {
     busy: Mutex<Vec<Arc<Revision>>>,
     /// Pods that run although no endpoint tells so yet, by the key of the private Service that they will be behind.
     /// Held while a revision takes its pods, so that it never takes older news after newer.
-    expected: Mutex<HashMap<Key, Vec<Seen<Address>>>>,
+    expected: Mutex<Expected>,
     /// Wakes the reporter when the first of them becomes busy.
     more: Notify,
 }
 
+type Expected = HashMap<Key, Vec<Seen<Address>>>;
 type Names = HashMap<Arc<str>, HashMap<Arc<str>, Arc<Revision>>>;
 
 /// Enough that two of a machine's cores seldom want the same one.
@@ -130,21 +131,25 @@ impl Activator {
     }
 
     /// Takes that a pod of a revision runs, or runs no more, from whoever knows it before its endpoint does. The pod
-    /// is asked whether it is ready, as one with an endpoint is.
-    pub fn expect(&self, revision: &Key, pod: Seen<Address>, runs: bool) {
-        let service = Key::new(&revision.namespace, &discover::private_service(&revision.name));
-        {
-            let mut expected = self.shared.expected.lock();
-            let pods = expected.entry(service.clone()).or_default();
-            pods.retain(|it| it.uid != pod.uid);
-            if runs {
-                pods.push(pod);
+    /// is asked whether it is ready, as one with an endpoint is. Does nothing once the activator is gone.
+    pub fn expect(&self) -> impl Fn(&Key, Seen<Address>, bool) + Send + Sync + 'static {
+        let shared = Arc::downgrade(&self.shared);
+        move |revision, pod, runs| {
+            let Some(shared) = shared.upgrade() else { return };
+            let service = Key::new(&revision.namespace, &discover::private_service(&revision.name));
+            {
+                let mut expected = shared.expected.lock();
+                let pods = expected.entry(service.clone()).or_default();
+                pods.retain(|it| it.uid != pod.uid);
+                if runs {
+                    pods.push(pod);
+                }
+                if pods.is_empty() {
+                    expected.remove(&service);
+                }
             }
-            if pods.is_empty() {
-                expected.remove(&service);
-            }
+            shared.observe_service(&service);
         }
-        self.shared.observe_service(&service);
     }
 
     /// Requests in flight, those that wait included.
@@ -273,13 +278,22 @@ impl Shared {
 
     fn observe_service(self: &Arc<Self>, service: &Key) {
         let revision = self.by_service.lock().get(service).and_then(Weak::upgrade);
-        if let Some(revision) = revision {
-            self.observe(&revision, service);
+        match revision {
+            Some(revision) => self.observe(&revision, service),
+            // Without requests too, a pod is expected only until its endpoint is there.
+            None if !self.expected.lock().contains_key(service) => {}
+            None => drop(self.see(service, &mut self.expected.lock())),
         }
     }
 
     fn observe(self: &Arc<Self>, revision: &Arc<Revision>, service: &Key) {
         let mut expected = self.expected.lock();
+        let all = self.see(service, &mut expected);
+        revision.observe(&all, &self.upstream, &self.cluster);
+    }
+
+    /// The pods behind a private Service, and those that are expected there.
+    fn see(&self, service: &Key, expected: &mut Expected) -> Vec<Seen<Address>> {
         let slices =
             self.slices.labelled(&service.namespace, discover::SERVICE_NAME, &service.name);
         let mut all = discover::endpoints(slices.iter().map(|it| &**it));
@@ -290,7 +304,7 @@ impl Shared {
                 expected.remove(service);
             }
         }
-        revision.observe(&all, &self.upstream, &self.cluster);
+        all
     }
 
     /// Reports the first request after an idle time at once: the revision may have no pod.
@@ -682,13 +696,14 @@ mod tests {
             terminating: false,
         };
         // One before the first request, one after it.
-        platform.activator.expect(&key, pod(1), true);
+        let expect = platform.activator.expect();
+        expect(&key, pod(1), true);
         let request = platform.ask("hello-00001");
-        platform.activator.expect(&key, pod(2), true);
+        expect(&key, pod(2), true);
         platform.pass(20).await;
         platform.listen(2, true);
         assert_eq!(request.await.unwrap(), (200, "10.0.0.2".to_owned()));
-        platform.activator.expect(&key, pod(1), false);
+        expect(&key, pod(1), false);
 
         // Its endpoint says the same again, then counts alone.
         platform.endpoints("hello-00001", "n2");
@@ -699,6 +714,13 @@ mod tests {
         platform.pass(1).await;
         assert_eq!(platform.activator.waiting(), 1);
         request.abort();
+
+        // One of a revision that nobody calls counts no more either once its endpoint is there.
+        let idle = Key::new("ns", "idle-00001");
+        expect(&idle, pod(3), true);
+        assert!(!platform.activator.shared.expected.lock().is_empty());
+        platform.endpoints("idle-00001", "n3");
+        assert!(platform.activator.shared.expected.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

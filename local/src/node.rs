@@ -157,6 +157,7 @@ struct News {
     about: k8s::ObjectReference,
     source: Source,
     event: runtime::plan::Event,
+    at: Timestamp,
 }
 
 /// A running node.
@@ -185,7 +186,7 @@ impl Shared {
 
     /// Records an event, a little later.
     pub fn tell(&self, about: k8s::ObjectReference, source: Source, event: runtime::plan::Event) {
-        if self.news.try_send(News { about, source, event }).is_err() {
+        if self.news.try_send(News { about, source, event, at: self.now() }).is_err() {
             tracing::debug!("event dropped: too many wait");
         }
     }
@@ -477,10 +478,10 @@ async fn record(recorder: Recorder, mut waiting: mpsc::Receiver<News>) {
     while let Some(first) = waiting.recv().await {
         tokio::time::sleep(TELL_LATER).await;
         let mut next = Some(first);
-        while let Some(News { about, source, event }) = next {
+        while let Some(News { about, source, event, at }) = next {
             match source {
-                Source::Kubelet => recorder.record(&about, &event),
-                Source::Scheduler => scheduler.record(&about, &event),
+                Source::Kubelet => recorder.record_at(&about, &event, at),
+                Source::Scheduler => scheduler.record_at(&about, &event, at),
             }
             next = waiting.try_recv().ok();
         }

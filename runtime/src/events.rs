@@ -64,8 +64,13 @@ impl Recorder {
 
     /// Records that `event` happened to `about`. Never waits; drops the event when too many wait.
     pub fn record(&self, about: &ObjectReference, event: &Event) {
+        self.record_at(about, event, self.clock.now());
+    }
+
+    /// The same of an event that happened at another moment.
+    pub fn record_at(&self, about: &ObjectReference, event: &Event, at: Timestamp) {
         let (about, event) = (about.clone(), event.clone());
-        let record = Record { component: self.component, about, event, at: self.clock.now() };
+        let record = Record { component: self.component, about, event, at };
         if self.sender.try_send(record).is_err() {
             tracing::debug!("event dropped: too many wait");
         }

@@ -173,7 +173,7 @@ impl Platform {
             Arc::new(move |report| reports.send(report)),
             activator::serve::Settings::new(NODE),
         );
-        expect_pods(&node, activator.clone());
+        expect_pods(&node, &activator);
         install::activator(cluster.client(), &system, node.router()).await?;
         let gateway = Gateway::new(&cluster, Arc::new(activator.clone()), node.upstream());
         ack::start(&cluster, Domains::new(&system, CLUSTER_DOMAIN), recorder.named("weft-gateway"));
@@ -257,7 +257,8 @@ impl Platform {
 }
 
 /// Tells the activator of pods as soon as they run: held requests need not wait until the API tells so.
-fn expect_pods(node: &Node, activator: Activator) {
+fn expect_pods(node: &Node, activator: &Activator) {
+    let expect = activator.expect();
     node.on_queue(move |queue, runs| {
         let settings = queue.settings;
         let (port, protocol) = match settings.user_h2c {
@@ -272,7 +273,7 @@ fn expect_pods(node: &Node, activator: Activator) {
             terminating: false,
         };
         let revision = Key::new(settings.namespace.as_str(), &settings.revision);
-        activator.expect(&revision, pod, runs);
+        expect(&revision, pod, runs);
     });
 }
 

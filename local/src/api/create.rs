@@ -119,7 +119,7 @@ pub fn insert(
             Ok(object) => {
                 definitions::after_write(server, &kind, &object);
                 kind.from_storage(&mut stored);
-                server.recent.put(object.revision, stored);
+                server.recent.put(&object, stored);
                 return Ok(Inserted::Stored(object));
             }
             Err(store::Error::Exists(_)) if generated && attempt + 1 < NAME_ATTEMPTS => {}

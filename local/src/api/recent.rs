@@ -9,8 +9,12 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::store::Object;
+
 /// Values that are kept: those of some twenty pods that start at once.
 const MOST: usize = 256;
+/// Longer objects are not kept: they are few, and the bound is to hold in bytes too.
+const LONGEST: usize = 64 << 10;
 /// How long a value is kept, counted when the next comes: they are several times larger than their text.
 const KEPT: Duration = Duration::from_secs(2);
 
@@ -27,8 +31,12 @@ struct Entry {
 }
 
 impl Recent {
-    /// Keeps what a revision wrote, as the kind's version shows it.
-    pub fn put(&self, revision: u64, value: Value) {
+    /// Keeps an object that has just been written, as the kind's version shows it.
+    pub fn put(&self, object: &Object, value: Value) {
+        if object.body.len() > LONGEST {
+            return;
+        }
+        let revision = object.revision;
         let now = Instant::now();
         let entry = Entry { revision, written: now, value: Arc::new(value) };
         let mut values = self.values.lock();
@@ -61,15 +69,27 @@ mod tests {
         let recent = Recent::default();
         let value =
             |revision: u64| json!({"apiVersion": "v1", "metadata": {"name": revision.to_string()}});
+        let put = |revision: u64, length: usize| {
+            let object = Object {
+                key: "a".into(),
+                revision,
+                body: vec![0; length].into(),
+                labels: Box::default(),
+                fields: 1..1,
+            };
+            recent.put(&object, value(revision));
+        };
         for revision in 0..=MOST as u64 {
-            recent.put(revision, value(revision));
+            put(revision, 1);
         }
         assert_eq!(recent.get(0, "v1"), None);
         assert_eq!(recent.get(1, "v1").as_deref(), Some(&value(1)));
         assert_eq!(recent.get(1, "v2"), None);
         tokio::time::advance(KEPT * 2).await;
-        recent.put(1000, value(1000));
+        put(1000, LONGEST);
+        put(1001, LONGEST + 1);
         assert_eq!(recent.get(1, "v1"), None);
         assert_eq!(recent.get(1000, "v1").as_deref(), Some(&value(1000)));
+        assert_eq!(recent.get(1001, "v1"), None);
     }
 }

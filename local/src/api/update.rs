@@ -210,7 +210,7 @@ pub fn replace(
         Ok(object) => {
             definitions::after_write(server, &kind, &object);
             kind.from_storage(&mut stored);
-            server.recent.put(object.revision, stored);
+            server.recent.put(&object, stored);
             Ok(Written::Stored(object))
         }
         Err(error) => Err(store_refusal(&kind, &name, &error)),

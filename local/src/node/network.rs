@@ -26,6 +26,8 @@ const SPARE_PODS: usize = 32;
 /// last one is over.
 const FEW_SPARE_PODS: usize = 8;
 const SPARE_PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks at how many are left meanwhile.
+const SPARE_LOOK: Duration = Duration::from_millis(5);
 /// Addresses of one platform: /20, 4,094 of them. They are given out in a circle, so that an address is not
 /// used again while someone may still hold an old endpoint.
 const PREFIX: u8 = 20;
@@ -195,8 +197,12 @@ impl Builder {
     /// Makes pods' networks until nobody takes them any more.
     fn fill(&mut self, spare: &mpsc::Sender<PodNetwork>) {
         loop {
-            if spare.max_capacity() - spare.capacity() >= FEW_SPARE_PODS {
-                std::thread::sleep(SPARE_PAUSE);
+            let waits = SPARE_PAUSE.div_duration_f32(SPARE_LOOK) as u32;
+            for _ in 0..waits {
+                if spare.max_capacity() - spare.capacity() < FEW_SPARE_PODS {
+                    break;
+                }
+                std::thread::sleep(SPARE_LOOK);
             }
             match self.pod() {
                 Ok(pod) => {

@@ -58,6 +58,8 @@ pub struct PodContext {
     /// Cancelled when the queue has finished its last request; there without a queue too, and unused.
     pub drained: CancellationToken,
     pub has_queue: bool,
+    /// Whether requests come as soon as the queue says that the pod is ready, whatever its status says.
+    pub is_asked: bool,
     pub volumes: PodVolumes,
 }
 
@@ -201,7 +203,13 @@ impl Run {
             address: context.reach.door.address,
             pod_uid: context.uid(),
         };
-        context.node.pods.tell(&told, true);
+        // What a container says of itself is believed where the pod's own labels, by which Services choose it, say it too.
+        let labels = context.pod.metadata.labels.as_ref();
+        let revision = labels.and_then(|it| it.get(api::keys::serving::REVISION));
+        let is_told = told.settings.namespace == context.namespace()
+            && revision == Some(&told.settings.revision);
+        let tell = |runs| is_told.then(|| context.node.pods.tell(&told, runs));
+        tell(true);
         let started = context.node.now();
         self.tell(Event::Started { index: self.index }).await;
         let mut watch = QueueWatch::new(queue.clone(), self.container.readiness_probe.clone());
@@ -216,7 +224,7 @@ impl Run {
                 () = stopped(&mut stop) => break,
             }
         }
-        context.node.pods.tell(&told, false);
+        tell(false);
         let drained = async {
             queue.drain().await;
             // From here on requests go to other pods; the few that came in between are finished.

@@ -128,6 +128,8 @@ pub async fn run(
         drained: CancellationToken::new(),
         volumes: PodVolumes::default(),
         has_queue: containers.iter().any(|it| has_queue(&node, it)),
+        is_asked: containers.iter().any(|it| has_queue(&node, it))
+            && !containers.iter().any(|it| only_node_can_tell(it)),
     });
     if !context.has_queue {
         // With a queue it is reachable when that runs.
@@ -165,6 +167,12 @@ fn has_queue(node: &Shared, container: &k8s::Container) -> bool {
     let image = container.image.as_deref().unwrap_or_default();
     container.name == api::queue::CONTAINER
         && (node.network.is_none() || node.settings.images.resolve(image).is_none())
+}
+
+/// Whether readiness is not to be had by asking the container.
+fn only_node_can_tell(container: &k8s::Container) -> bool {
+    let readiness = container.readiness_probe.as_ref();
+    container.startup_probe.is_some() || readiness.is_some_and(|it| it.exec.is_some())
 }
 
 struct Worker {
@@ -240,6 +248,7 @@ impl Worker {
     ) {
         let mut writing: Option<Writing> = None;
         let mut write_after: Option<Instant> = None;
+        let mut is_gone = false;
         loop {
             let now = self.context.node.now();
             for action in self.machine.decide(now) {
@@ -280,10 +289,16 @@ impl Worker {
                         next = happened.try_recv().ok();
                     }
                 }
-                changed = news.changed() => {
+                changed = news.changed(), if !is_gone => {
                     let pod = news.borrow_and_update().clone();
                     match pod {
                         Some(pod) if changed.is_ok() => self.changed(pod),
+                        // The API takes a pod without a node away at once; its containers have their time.
+                        _ if changed.is_ok() && self.bind => {
+                            is_gone = true;
+                            self.kill(self.grace());
+                            self.machine.happened(Event::Delete, self.context.node.now());
+                        }
                         // Gone from the API without us: end the processes at once.
                         _ => {
                             self.kill(Duration::ZERO);
@@ -363,6 +378,9 @@ impl Worker {
         let now = Instant::now();
         let (wait, is_done) = if self.written.is_some() {
             (Wait::No, true)
+        } else if !self.context.is_asked {
+            // Whoever waits for the pod waits for its status.
+            (if containers.iter().any(is_starting) { Wait::ForNews } else { Wait::No }, true)
         } else if now >= self.told_at {
             (if containers.iter().any(is_starting) { Wait::ForNews } else { Wait::No }, true)
         } else if containers.iter().any(is_starting) || containers.iter().any(is_unready) {
@@ -461,6 +479,12 @@ impl Worker {
             // One that is to end sooner already stays so.
             stop.send_modify(|before| *before = Some(before.map_or(at, |before| before.min(at))));
         }
+    }
+
+    /// The time that the pod asks for when it is stopped.
+    fn grace(&self) -> Duration {
+        let seconds = self.pod.spec.as_ref().and_then(|it| it.termination_grace_period_seconds);
+        Duration::from_secs(u64::try_from(seconds.unwrap_or(GRACE_S)).unwrap_or(0))
     }
 
     /// Ends all containers within `grace`.

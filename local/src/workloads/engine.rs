@@ -162,7 +162,9 @@ pub async fn run(client: Client, clock: Clock, certificate: String, stop: Cancel
     }
     engine.feeding.shutdown().await;
     engine.actions.shutdown().await;
+    // Events of the last second are lost; the objects that they tell of stop too.
     recorded.abort();
+    let _ = recorded.await;
 }
 
 /// Records events, some time after they happened.

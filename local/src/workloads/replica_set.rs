@@ -68,7 +68,8 @@ pub fn plan(set: &ReplicaSet, seen: &Seen, now: Timestamp) -> Plan {
                 set.replicas,
                 [before.ready_replicas, status.ready_replicas],
                 [before.available_replicas, status.available_replicas],
-                [before.observed_generation, status.observed_generation],
+                // Nobody waits for that.
+                [None, None],
             );
             plan.status = Some(Write::Merge {
                 resource: Kind::ReplicaSet.resource(),

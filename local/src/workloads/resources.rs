@@ -255,8 +255,8 @@ pub fn status_wait(
     available: [Option<i32>; 2],
     seen: [Option<i64>; 2],
 ) -> Duration {
-    let grows = |[before, after]: [Option<i32>; 2]| after.unwrap_or(0) > before.unwrap_or(0);
-    if ready[1].unwrap_or(0) >= wanted || grows(ready) || grows(available) {
+    let changes = |[before, after]: [Option<i32>; 2]| after.unwrap_or(0) != before.unwrap_or(0);
+    if ready[1].unwrap_or(0) >= wanted || changes(ready) || changes(available) {
         return Duration::ZERO;
     }
     if seen[0] == seen[1] { PODS_WAIT } else { CHANGE_WAIT }
@@ -312,7 +312,8 @@ mod tests {
         };
         check(1, [0, 0], [0, 0], [1, 1], PODS_WAIT);
         check(1, [0, 0], [0, 0], [1, 2], CHANGE_WAIT);
-        check(3, [2, 1], [2, 1], [1, 1], PODS_WAIT);
+        check(3, [2, 1], [2, 1], [1, 1], Duration::ZERO);
+        check(3, [2, 2], [2, 2], [1, 1], PODS_WAIT);
         check(3, [1, 2], [1, 1], [1, 1], Duration::ZERO);
         check(3, [2, 2], [1, 2], [1, 1], Duration::ZERO);
         check(0, [1, 0], [1, 0], [1, 2], Duration::ZERO);
