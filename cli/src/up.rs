@@ -73,10 +73,13 @@ pub async fn run(up: args::Up, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes the data directory, which nobody else may read: it holds the token.
+/// Makes the data directory, which nobody else may read: it holds the token. One that its owner has sealed stays so.
 fn prepare(data_dir: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;
+
+    use rustix::fs::Access;
     fs::create_dir_all(data_dir)
+        .and_then(|()| Ok(rustix::fs::access(data_dir, Access::WRITE_OK | Access::EXEC_OK)?))
         .and_then(|()| fs::set_permissions(data_dir, fs::Permissions::from_mode(0o700)))
         .with_context(|| {
             format!(

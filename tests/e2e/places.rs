@@ -79,6 +79,7 @@ async fn a_start_that_cannot_be_says_what_to_do() {
     fs::create_dir(folder("other")).unwrap();
     give_away(&folder("other"));
     fs::create_dir(folder("sealed")).unwrap();
+    give_away(&folder("sealed"));
     fs::set_permissions(folder("sealed"), fs::Permissions::from_mode(0o555)).unwrap();
 
     // A copy with one bit changed in the middle of what was written.
