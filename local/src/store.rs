@@ -18,10 +18,11 @@ pub mod frame;
 pub mod meta;
 
 /// Events kept for each resource, so that a watcher that lags or reconnects finds what it missed. Kubernetes keeps 100
-/// to 100,000; a client of one machine reconnects within seconds, and 2,000 small objects are a few megabytes.
+/// to 100,000; a client of one machine reconnects within seconds.
 const HISTORY_EVENTS: usize = 2_000;
 /// Bytes of history kept for each resource; the old state of an event is shared with the event before it.
-const HISTORY_BYTES: usize = 4 << 20;
+/// Some twenty resources are in use, so all of it is a few tens of megabytes at most.
+const HISTORY_BYTES: usize = 1 << 20;
 
 /// One stored state of one object.
 #[derive(Debug)]

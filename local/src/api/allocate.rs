@@ -4,12 +4,15 @@
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 
 use super::Server;
 use super::status::{Cause, Refusal, Status};
 use crate::kinds::Kind;
+use crate::store::Object;
 
 /// Ports of nodes that Services may have.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
@@ -38,29 +41,70 @@ fn is_service(kind: &Kind) -> bool {
     kind.group.is_empty() && &*kind.plural == "services"
 }
 
-struct Taken {
-    addresses: HashSet<String>,
-    ports: HashSet<u64>,
+/// What each Service has, in the order of their keys: read from its text once for each of its revisions.
+#[derive(Default)]
+pub struct Known(Mutex<Vec<Has>>);
+
+/// What one Service has.
+struct Has {
+    key: Arc<str>,
+    revision: u64,
+    uid: String,
+    address: Option<Ipv4Addr>,
+    ports: Vec<u64>,
+}
+
+impl Has {
+    fn of(object: &Object) -> Has {
+        let value = object.value();
+        let spec = &value["spec"];
+        let ports = spec["ports"].as_array().into_iter().flatten();
+        let ports = ports.filter_map(|port| port["nodePort"].as_u64());
+        Has {
+            key: object.key.clone(),
+            revision: object.revision,
+            uid: value["metadata"]["uid"].as_str().unwrap_or_default().to_owned(),
+            address: spec["clusterIP"].as_str().and_then(|it| it.parse().ok()),
+            ports: ports.chain(spec["healthCheckNodePort"].as_u64()).collect(),
+        }
+    }
 }
 
 /// What all Services but one have.
-fn taken(server: &Server, but: &str) -> Taken {
-    let mut taken = Taken { addresses: HashSet::new(), ports: HashSet::new() };
-    let Ok(page) = server.store.list("/services", "", None) else { return taken };
-    for object in page.objects {
-        let value = object.value();
-        if value["metadata"]["uid"] == but {
-            continue;
-        }
-        if let Some(address) = value["spec"]["clusterIP"].as_str() {
-            taken.addresses.insert(address.to_owned());
-        }
-        for port in value["spec"]["ports"].as_array().into_iter().flatten() {
-            taken.ports.extend(port["nodePort"].as_u64());
-        }
-        taken.ports.extend(value["spec"]["healthCheckNodePort"].as_u64());
+struct Taken<'a> {
+    services: MutexGuard<'a, Vec<Has>>,
+    but: String,
+}
+
+impl Taken<'_> {
+    fn others(&self) -> impl Iterator<Item = &Has> {
+        self.services.iter().filter(|it| it.uid != self.but)
     }
-    taken
+
+    fn has_address(&self, address: Ipv4Addr) -> bool {
+        self.others().any(|it| it.address == Some(address))
+    }
+
+    fn ports(&self) -> HashSet<u64> {
+        self.others().flat_map(|it| &it.ports).copied().collect()
+    }
+}
+
+/// What all Services but `service` have.
+fn taken<'a>(server: &'a Server, service: &Value) -> Taken<'a> {
+    let but = service["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    let mut services = server.allocated.0.lock();
+    let Ok(page) = server.store.list("/services", "", None) else {
+        return Taken { services, but };
+    };
+    let mut before = std::mem::take(&mut *services).into_iter().peekable();
+    let now = page.objects.iter().map(|object| {
+        while before.next_if(|it| it.key < object.key).is_some() {}
+        let known = before.next_if(|it| it.key == object.key);
+        known.filter(|it| it.revision == object.revision).unwrap_or_else(|| Has::of(object))
+    });
+    *services = now.collect();
+    Taken { services, but }
 }
 
 /// Gives a new Service what it needs.
@@ -153,17 +197,18 @@ fn give(server: &Server, value: &mut Value) -> Result<(), Refusal> {
             .flatten()
             .any(|port| port["nodePort"].as_u64().unwrap_or(0) == 0);
     if wants_address || wants_ports {
-        let taken = taken(server, value["metadata"]["uid"].as_str().unwrap_or_default());
+        let taken = taken(server, value);
         let text = |key: &str| value["metadata"][key].as_str().unwrap_or_default();
         let seed = crc32c::crc32c(format!("{}/{}", text("namespace"), text("name")).as_bytes());
         if wants_address {
-            let address = free_address(&server.network, &taken.addresses, seed)
-                .ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))?;
+            let address = free_address(&server.network, &taken, seed)
+                .ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))?
+                .to_string();
             value["spec"]["clusterIP"] = address.clone().into();
             value["spec"]["clusterIPs"] = json!([address]);
         }
         if wants_ports {
-            let mut ports = taken.ports;
+            let mut ports = taken.ports();
             for port in value["spec"]["ports"].as_array_mut().into_iter().flatten() {
                 if port["nodePort"].as_u64().unwrap_or(0) == 0 {
                     let number = free_port(&ports, seed).ok_or_else(|| {
@@ -195,14 +240,14 @@ fn give(server: &Server, value: &mut Value) -> Result<(), Refusal> {
 }
 
 /// The search begins at a place that the Service's name decides, so that a trial and the real thing find the same.
-fn free_address(network: &Network, taken: &HashSet<String>, seed: u32) -> Option<String> {
+fn free_address(network: &Network, taken: &Taken<'_>, seed: u32) -> Option<Ipv4Addr> {
     // The lower part is left to addresses that are asked for by name.
     let begin = 256.min(network.size / 16).max(1);
     let span = network.size.checked_sub(begin + 1)?;
     let start = seed % span.max(1);
     (0..span)
-        .map(|step| Ipv4Addr::from(network.base + begin + (start + step) % span).to_string())
-        .find(|address| !taken.contains(address))
+        .map(|step| Ipv4Addr::from(network.base + begin + (start + step) % span))
+        .find(|address| !taken.has_address(*address))
 }
 
 fn free_port(taken: &HashSet<u64>, seed: u32) -> Option<u64> {
@@ -231,10 +276,7 @@ pub fn validate(server: &Server, kind: &Kind, value: &Value, old: Option<&Value>
                 "failed to allocate IP {address}: the provided network does not match the current range"
             );
             causes.push(Cause::invalid("spec.clusterIPs", &json!([address]), &text));
-        } else if taken(server, value["metadata"]["uid"].as_str().unwrap_or_default())
-            .addresses
-            .contains(address)
-        {
+        } else if taken(server, value).has_address(parsed) {
             let text = format!("failed to allocate IP {address}: provided IP is already allocated");
             causes.push(Cause::invalid("spec.clusterIPs", &json!([address]), &text));
         }
@@ -264,10 +306,7 @@ pub fn validate(server: &Server, kind: &Kind, value: &Value, old: Option<&Value>
                     NODE_PORTS.end()
                 );
                 causes.push(Cause::invalid(&field, &json!(number), &text));
-            } else if taken(server, value["metadata"]["uid"].as_str().unwrap_or_default())
-                .ports
-                .contains(&number)
-            {
+            } else if taken(server, value).ports().contains(&number) {
                 causes.push(Cause::invalid(
                     &field,
                     &json!(number),
