@@ -6,6 +6,25 @@
 /// Nanoseconds in a second.
 pub const SECOND: i64 = 1_000_000_000;
 
+/// JSON as `json.Marshal` writes it: with what would mean something in HTML, and what ends lines in JavaScript, escaped.
+pub fn json(value: &impl serde::Serialize) -> Result<String, serde_json::Error> {
+    // None of these occurs in JSON outside of a string.
+    const ESCAPED: [(char, &str); 5] = [
+        ('<', r"\u003c"),
+        ('>', r"\u003e"),
+        ('&', r"\u0026"),
+        ('\u{2028}', r"\u2028"),
+        ('\u{2029}', r"\u2029"),
+    ];
+    let mut text = serde_json::to_string(value)?;
+    for (character, escaped) in ESCAPED {
+        if text.contains(character) {
+            text = text.replace(character, escaped);
+        }
+    }
+    Ok(text)
+}
+
 /// Reads a boolean; the error is `strconv.ParseBool`'s.
 pub fn parse_bool(text: &str) -> Result<bool, String> {
     match text {

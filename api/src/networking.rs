@@ -1,5 +1,7 @@
 //! Ingress (what the mesh routes) and ServerlessService (written for others, never read).
 //!
+//! The fields stand in upstream's order, and what upstream leaves out is left out: the hash of an Ingress is made of
+//! its text (`mesh::table::hash`), and others compute it too.
 //! Source: knative/networking `pkg/apis/networking/v1alpha1`.
 
 use std::collections::BTreeMap;
@@ -24,13 +26,18 @@ use crate::condition::Condition;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct IngressSpec {
-    /// `Enabled` or `Redirected`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub http_option: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rules: Vec<IngressRule>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tls: Vec<IngressTls>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<IngressRule>,
+    /// `Enabled` or `Redirected`.
+    #[serde(default, skip_serializing_if = "is_blank")]
+    pub http_option: Option<String>,
+}
+
+/// Whether a text says nothing.
+fn is_blank(text: &Option<String>) -> bool {
+    text.as_deref().unwrap_or_default().is_empty()
 }
 
 /// The certificate for some hosts.
@@ -39,9 +46,9 @@ pub struct IngressSpec {
 pub struct IngressTls {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "is_blank")]
     pub secret_name: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "is_blank")]
     pub secret_namespace: Option<String>,
 }
 
@@ -51,11 +58,11 @@ pub struct IngressTls {
 pub struct IngressRule {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// `ExternalIP` or `ClusterLocal`.
+    #[serde(default, skip_serializing_if = "is_blank")]
+    pub visibility: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpIngressRule>,
-    /// `ExternalIP` or `ClusterLocal`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub visibility: Option<String>,
 }
 
 /// The paths of a rule.
@@ -69,21 +76,26 @@ pub struct HttpIngressRule {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HttpIngressPath {
-    /// Headers that are set, before the split.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub append_headers: Option<BTreeMap<String, String>>,
-    /// Headers that must have these values.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub headers: Option<BTreeMap<String, HeaderMatch>>,
     /// Prefix of the path; absent matches all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "is_blank")]
     pub path: Option<String>,
     /// The `Host` that the backend sees.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "is_blank")]
     pub rewrite_host: Option<String>,
+    /// Headers that must have these values.
+    #[serde(default, skip_serializing_if = "says_nothing")]
+    pub headers: Option<BTreeMap<String, HeaderMatch>>,
     /// The percents add to 100.
     #[serde(default)]
     pub splits: Vec<IngressBackendSplit>,
+    /// Headers that are set, before the split.
+    #[serde(default, skip_serializing_if = "says_nothing")]
+    pub append_headers: Option<BTreeMap<String, String>>,
+}
+
+/// Whether a map says nothing.
+fn says_nothing<T>(map: &Option<BTreeMap<String, T>>) -> bool {
+    map.as_ref().is_none_or(BTreeMap::is_empty)
 }
 
 /// A header's required value.
@@ -96,16 +108,20 @@ pub struct HeaderMatch {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IngressBackendSplit {
-    /// Headers that are set, after the split.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub append_headers: Option<BTreeMap<String, String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub percent: Option<i64>,
-    pub service_name: String,
     #[serde(default)]
     pub service_namespace: String,
+    pub service_name: String,
     #[serde(default = "no_port")]
     pub service_port: IntOrString,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub percent: Option<i64>,
+    /// Headers that are set, after the split.
+    #[serde(default, skip_serializing_if = "says_nothing")]
+    pub append_headers: Option<BTreeMap<String, String>>,
+}
+
+fn is_zero(percent: &Option<i64>) -> bool {
+    percent.unwrap_or(0) == 0
 }
 
 fn no_port() -> IntOrString {

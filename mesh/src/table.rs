@@ -152,7 +152,7 @@ pub fn sites(ingress: &Ingress) -> Result<Vec<Arc<Site>>, Problem> {
 /// The hash of an Ingress's wish. Source: knative/networking `pkg/ingress`, `ComputeHash`.
 pub fn hash(ingress: &Ingress) -> String {
     let mut sum = Sha256::new();
-    sum.update(serde_json::to_vec(&ingress.spec).expect("a spec is plain data"));
+    sum.update(api::go::json(&ingress.spec).expect("a spec is plain data"));
     sum.update(ingress.namespace().unwrap_or_default());
     sum.update(ingress.name_any());
     sum.finalize().iter().fold(String::new(), |mut text, byte| {
@@ -474,6 +474,34 @@ mod tests {
             assert_eq!(host(header.as_bytes()), wanted, "{header:?}");
         }
         assert_eq!(host(b"\xff"), None);
+    }
+
+    /// Probers compute the hash themselves, from the text that Go's encoder writes.
+    #[test]
+    fn the_hash_is_upstreams() {
+        let spec = concat!(
+            r#"{"tls":[{"hosts":["a.example.com"],"secretName":"s","secretNamespace":"ns"}],"#,
+            r#""rules":[{"hosts":["a.example.com"],"visibility":"ExternalIP","http":{"paths":[{"path":"/p","#,
+            r#""rewriteHost":"b","headers":{"K-Tag":{"exact":"t\u003cu"}},"splits":[{"serviceNamespace":"ns","#,
+            r#""serviceName":"a","servicePort":80,"percent":100,"appendHeaders":{"A":"\u0026"}}],"#,
+            r#""appendHeaders":{"B":"c"}}]}}],"httpOption":"Enabled"}"#,
+        );
+        let named = |more: &str| {
+            let text = format!(r#"{{"metadata":{{"name":"i","namespace":"ns"}},"spec":{more}}}"#);
+            serde_json::from_str::<Ingress>(&text).unwrap()
+        };
+        assert_eq!(api::go::json(&named(spec).spec).unwrap(), spec);
+        let sum = "dd98cd0f24122f4deecb01c3b81460940c371737eda08d7976d12bc31918ef95";
+        assert_eq!(hash(&named(spec)), sum);
+        // What says nothing is not in the text.
+        let split = r#"{"splits":[{"serviceName":"a","serviceNamespace":"","servicePort":1,"percent":0,"appendHeaders":{}}],"path":""}"#;
+        let least = format!(
+            r#"{{"rules":[{{"visibility":"","http":{{"paths":[{split}]}}}}],"httpOption":""}}"#
+        );
+        assert_eq!(
+            api::go::json(&named(&least).spec).unwrap(),
+            r#"{"rules":[{"http":{"paths":[{"splits":[{"serviceNamespace":"","serviceName":"a","servicePort":1}]}]}}]}"#
+        );
     }
 
     #[test]
