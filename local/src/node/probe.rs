@@ -174,7 +174,9 @@ impl QueueWatch {
             let mut failures = 0;
             while failures < self.pace.failures {
                 tokio::time::sleep(self.pace.period).await;
-                failures = if self.queue.probe().await { 0 } else { failures + 1 };
+                // An eager probe tries for ten seconds: that is for a start, and this one has a period.
+                let asked = tokio::time::timeout(self.pace.timeout, self.queue.probe());
+                failures = if asked.await.unwrap_or(false) { 0 } else { failures + 1 };
             }
         } else {
             let (mut step, mut tries) = (FIRST_STEP, 0);
@@ -319,5 +321,53 @@ async fn health(door: &Arc<Door>, port: u16, service: &str) -> Result<(), String
     match answer.get(5..7) {
         Some([0x08, 1]) => Ok(()),
         _ => Err("service unhealthy (responded with \"NOT_SERVING\")".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::atomic::{AtomicBool, Ordering},
+    };
+
+    use api::queue::Settings;
+    use proxy::hop::Dial;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// A container that listens until it is told not to.
+    struct Listens(TcpListener, AtomicBool);
+
+    impl Dial for Listens {
+        fn dial(&self, _: u16) -> Boxed<io::Result<TcpStream>> {
+            let listens = self.1.load(Ordering::SeqCst);
+            let address = self.0.local_addr();
+            Box::pin(async move {
+                match listens {
+                    true => TcpStream::connect(address?).await,
+                    false => Err(io::ErrorKind::ConnectionRefused.into()),
+                }
+            })
+        }
+    }
+
+    /// The queue's probe has no period when the user's has none: it is eager while the container starts.
+    #[tokio::test]
+    async fn an_eager_probe_is_not_eager_to_see_the_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let container = Arc::new(Listens(listener, AtomicBool::new(true)));
+        let probe = Probe { period_seconds: Some(0), ..Probe::default() };
+        let settings = Settings { readiness: vec![probe.clone()], ..Settings::default() };
+        let queue = Queue::new(settings, container.clone());
+        let mut watch = QueueWatch::new(queue, Some(probe));
+        assert!(watch.next().await);
+        container.1.store(false, Ordering::SeqCst);
+        tokio::time::pause();
+        let begun = Instant::now();
+        assert!(!watch.next().await);
+        // Three periods of ten seconds, and three times the second that an answer may take.
+        assert_eq!(begun.elapsed().as_secs(), 33);
     }
 }
