@@ -6,6 +6,7 @@ pub mod detach;
 pub mod greet;
 pub mod install;
 pub mod platform;
+pub mod services;
 
 use std::{fs, net::SocketAddr, path::Path};
 

@@ -291,6 +291,17 @@ impl Node {
         network.listen(network.router, port).map(Some)
     }
 
+    /// The address for clients outside the cluster, which pods and the machine reach; none in host mode.
+    pub fn outside(&self) -> Option<Ipv4Addr> {
+        self.shared.network.as_ref().map(|it| it.outside)
+    }
+
+    /// Listens on `port` of [`Node::outside`]; none in host mode.
+    pub fn listen_outside(&self, port: u16) -> io::Result<Option<TcpListener>> {
+        let Some(network) = &self.shared.network else { return Ok(None) };
+        network.listen(network.outside, port).map(Some)
+    }
+
     /// Answers pods' questions for names.
     fn serve_names(&self) -> io::Result<()> {
         let Some(network) = &self.shared.network else { return Ok(()) };

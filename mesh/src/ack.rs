@@ -18,6 +18,8 @@ use runtime::{
 
 use crate::table;
 
+/// The gateway's Service for clients outside the cluster, and the one for those inside.
+pub const SERVICES: [&str; 2] = ["weft-gateway", "weft-gateway-internal"];
 const NETWORK_CONFIGURED: &str = "NetworkConfigured";
 const LOAD_BALANCER_READY: &str = "LoadBalancerReady";
 const CONDITIONS: condition::Set =
@@ -35,10 +37,9 @@ pub struct Domains {
 impl Domains {
     /// The names of the gateway's Services in `namespace`.
     pub fn new(namespace: &str, cluster_domain: &str) -> Domains {
-        Domains {
-            public: format!("gateway.{namespace}.svc.{cluster_domain}"),
-            private: format!("gateway-internal.{namespace}.svc.{cluster_domain}"),
-        }
+        let [public, private] =
+            SERVICES.map(|name| format!("{name}.{namespace}.svc.{cluster_domain}"));
+        Domains { public, private }
     }
 }
 
@@ -128,7 +129,7 @@ mod tests {
         assert_eq!(status.observed_generation, Some(2));
         assert_eq!(
             written["status"]["publicLoadBalancer"],
-            json!({"ingress": [{"domainInternal": "gateway.knative-serving.svc.cluster.local"}]})
+            json!({"ingress": [{"domainInternal": "weft-gateway.knative-serving.svc.cluster.local"}]})
         );
         object.status = Some(status);
         let later = Timestamp::from_second(2000).expect("a moment");

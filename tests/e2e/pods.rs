@@ -44,7 +44,7 @@ spec:
 ";
 
 /// A pod that runs a shell script to its end; the rest goes into its container.
-fn script(name: &str, script: &str, rest: &str) -> String {
+pub fn script(name: &str, script: &str, rest: &str) -> String {
     format!(
         "
 apiVersion: v1
@@ -60,7 +60,7 @@ spec:
 }
 
 /// Waits until a pod has printed a text.
-async fn prints(platform: &Platform, pod: &str, wanted: &str) {
+pub async fn prints(platform: &Platform, pod: &str, wanted: &str) {
     eventually(Duration::from_secs(60), &format!("{pod} prints {wanted}"), || async {
         let text = platform.kubectl().run(&format!("logs {pod}")).await.result()?;
         if text.contains(wanted) { Ok(()) } else { Err(format!("it printed {text:?}")) }

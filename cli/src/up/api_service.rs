@@ -9,15 +9,11 @@ use k8s_openapi::api::{
     core::v1::{Endpoints, Service},
     discovery::v1::EndpointSlice,
 };
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams, PostParams},
-    core::NamespaceResourceScope,
-};
+use kube::{Api, Client, api::PostParams};
 use serde_json::{Value, json};
 
-/// Owner of the fields of the endpoints.
-const MANAGER: &str = "weft";
+use super::services::apply;
+
 /// The namespace of the API's Service, and its name.
 const NAME: (&str, &str) = ("default", "kubernetes");
 /// Where pods reach the API behind its Service's port.
@@ -57,28 +53,14 @@ pub async fn publish(client: &Client, address: Ipv4Addr) -> anyhow::Result<()> {
         "metadata": {"name": NAME.1, "labels": labels},
         "subsets": [{"addresses": [{"ip": address}], "ports": [port]}],
     });
-    apply::<Endpoints>(client, endpoints).await?;
+    apply::<Endpoints>(client, NAME.0, NAME.1, endpoints).await?;
     let slice = json!({
         "metadata": {"name": NAME.1, "labels": {"kubernetes.io/service-name": NAME.1}},
         "addressType": "IPv4",
         "endpoints": [{"addresses": [address], "conditions": {"ready": true}}],
         "ports": [port],
     });
-    apply::<EndpointSlice>(client, slice).await
-}
-
-async fn apply<K>(client: &Client, value: Value) -> anyhow::Result<()>
-where
-    K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + serde::Serialize
-        + serde::de::DeserializeOwned
-        + std::fmt::Debug,
-{
-    let api: Api<K> = Api::namespaced(client.clone(), NAME.0);
-    let parameters = PatchParams::apply(MANAGER).force();
-    let applied = api.patch(NAME.1, &parameters, &Patch::Apply(&object::<K>(value))).await;
-    applied.map(drop).with_context(|| format!("publish the {} of the API", K::kind(&())))
+    apply::<EndpointSlice>(client, NAME.0, NAME.1, slice).await
 }
 
 fn object<K: serde::de::DeserializeOwned>(value: Value) -> K {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
@@ -43,7 +43,10 @@ use runtime::{
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{api_service, install};
+use super::{
+    api_service, install,
+    services::{self, HTTP},
+};
 use crate::{command::image, place};
 
 /// The one node's name.
@@ -52,8 +55,6 @@ const NODE: &str = "weft";
 const SERVICES: Range = Range { address: Ipv4Addr::new(10, 96, 0, 0), prefix: 16 };
 /// The domain of the cluster's names.
 const CLUSTER_DOMAIN: &str = "cluster.local";
-/// The port at which pods call each other's services.
-const HTTP: u16 = 80;
 /// How long requests in flight may go on when the platform stops: people wait for it.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Where programs are looked for in containers, as in most images.
@@ -174,7 +175,8 @@ impl Platform {
             activator::serve::Settings::new(NODE),
         );
         expect_pods(&node, &activator);
-        install::activator(cluster.client(), &system, node.router()).await?;
+        let inside = node.router().map(IpAddr::from);
+        services::activator(cluster.client(), &system, inside).await?;
         let gateway = Gateway::new(&cluster, Arc::new(activator.clone()), node.upstream());
         ack::start(&cluster, Domains::new(&system, CLUSTER_DOMAIN), recorder.named("weft-gateway"));
         gateway.synced().await;
@@ -182,8 +184,20 @@ impl Platform {
         let shards = Arc::new(Shards::start(cores).context("start the gateway's threads")?);
         let open = drain::Count::default();
         let mut ports = vec![(settings.gateway, gateway.handler(Visibility::External))];
+        let at = services::Gateway {
+            outside: node
+                .outside()
+                .map_or((http_addr.ip(), http_addr.port()), |it| (it.into(), HTTP)),
+            inside,
+        };
+        services::gateway(cluster.client(), &system, &at).await?;
         if let Some(inside) = node.listen(HTTP).context("open the gateway for pods")? {
             ports.push((inside, gateway.handler(Visibility::ClusterLocal)));
+        }
+        if let Some(outside) =
+            node.listen_outside(HTTP).context("open the gateway's own address")?
+        {
+            ports.push((outside, gateway.handler(Visibility::External)));
         }
         // The public Service of a revision leads here while requests are to be held.
         let readiness = Readiness::default();

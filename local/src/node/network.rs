@@ -31,6 +31,8 @@ const SPARE_LOOK: Duration = Duration::from_millis(5);
 /// Addresses of one platform: /20, 4,094 of them. They are given out in a circle, so that an address is not
 /// used again while someone may still hold an old endpoint.
 const PREFIX: u8 = 20;
+/// The first of them for pods; those before it are the router's.
+const FIRST_POD: u32 = 3;
 /// Platforms on one machine: 10.244.0.0 to 10.251.240.0 in steps of /20.
 const PLATFORMS: u32 = 128;
 const FIRST: u32 = u32::from_be_bytes([10, 244, 0, 0]);
@@ -41,6 +43,8 @@ pub struct Network {
     pub range: Range,
     /// The router's address on the bridge: the pods' name server and way to the gateway.
     pub router: Ipv4Addr,
+    /// An address of the router that pods and the machine reach: what clients outside the cluster call.
+    pub outside: Ipv4Addr,
     /// Whether packets from pods leave the machine.
     pub internet: Result<(), String>,
     home: Arc<Namespace>,
@@ -151,6 +155,8 @@ impl Builder {
         let address = |offset: u32| Ipv4Addr::from(u32::from(range.address) + offset);
         let router = address(1);
         links.add_address(bridge, Range { address: router, prefix: PREFIX })?;
+        let front = address(2);
+        links.add_address(bridge, Range { address: front, prefix: 32 })?;
         links.add_local_range(services, loopback)?;
 
         // The last four addresses are the link between router and machine.
@@ -181,10 +187,12 @@ impl Builder {
 
         let taken = Arc::new(Mutex::new(HashSet::new()));
         let (spare, made) = mpsc::channel(SPARE_PODS);
-        let builder = Self { links, bridge, range, home: home.clone(), taken, last: 1 };
+        let last = FIRST_POD - 1;
+        let builder = Self { links, bridge, range, home: home.clone(), taken, last };
         let network = Network {
             range,
             router,
+            outside: front,
             internet,
             home,
             router_namespace,
@@ -254,7 +262,7 @@ impl Builder {
         let base = u32::from(self.range.address);
         let mut taken = self.taken.lock();
         for _ in 0..last {
-            self.last = if self.last >= last { 2 } else { self.last + 1 };
+            self.last = if self.last >= last { FIRST_POD } else { self.last + 1 };
             if taken.insert(base + self.last) {
                 return Ok(Ipv4Addr::from(base + self.last));
             }
