@@ -117,6 +117,21 @@ impl Images {
         self.resolve(name)?.digest()
     }
 
+    /// The whole reference of what `name` stands for now, registry and digest included.
+    pub fn pinned(&self, name: &str) -> Option<String> {
+        let digest = self.digest(name)?;
+        let plain = plain(name);
+        if plain.contains('@') {
+            return Some(name.to_owned());
+        }
+        let whole = match registry(&plain) {
+            DOCKER_HUB if plain.contains('/') => format!("{DOCKER_HUB}/{plain}"),
+            DOCKER_HUB => format!("{DOCKER_HUB}/library/{plain}"),
+            _ => plain,
+        };
+        Some(format!("{whole}@{digest}"))
+    }
+
     /// Every known name, sorted.
     pub fn names(&self) -> Vec<String> {
         self.all().into_keys().collect()
@@ -216,6 +231,17 @@ fn plain(name: &str) -> String {
     }
 }
 
+/// The registry of names without one.
+const DOCKER_HUB: &str = "index.docker.io";
+
+/// The registry that `name` is in. Source: google/go-containerregistry `pkg/name`.
+pub fn registry(name: &str) -> &str {
+    match name.split_once('/') {
+        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
+        _ => DOCKER_HUB,
+    }
+}
+
 /// The name without its tag.
 fn repository(tagged: &str) -> &str {
     let name_start = tagged.rfind('/').map_or(0, |slash| slash + 1);
@@ -258,6 +284,16 @@ mod tests {
             images.add(name, Path::new(path)).unwrap();
         }
         let pinned = images.digest("ghcr.io/me/app:v1").unwrap();
+        for (name, whole) in [
+            ("app", "index.docker.io/library/app"),
+            ("ghcr.io/me/app:v1", "ghcr.io/me/app:v1"),
+            ("localhost:5000/x:latest", "localhost:5000/x"),
+        ] {
+            let found = images.pinned(name).unwrap();
+            assert_eq!(found, format!("{whole}@{}", images.digest(name).unwrap()));
+            assert_eq!(images.resolve(&found), images.resolve(name));
+        }
+        assert_eq!(images.pinned("other"), None);
         for (asked, found) in [
             ("app", Some("sh")),
             ("docker.io/library/app:latest", Some("sh")),

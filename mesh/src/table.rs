@@ -251,7 +251,9 @@ fn path(path: &HttpIngressPath, namespace: &Arc<str>) -> Result<Path, Problem> {
     };
     let matches = path.headers.iter().flatten();
     let matches = matches.map(|(name, value)| header(name, &value.exact));
-    let splits = path.splits.iter().map(|split| self::split(split, namespace));
+    // A single split may leave its percent out; of several, those that do get nothing.
+    let unsaid = if path.splits.len() == 1 { 100 } else { 0 };
+    let splits = path.splits.iter().map(|split| self::split(split, unsaid, namespace));
     let splits: Vec<Split> = splits.collect::<Result<_, _>>()?;
     if splits.iter().all(|split| split.percent == 0) {
         return Err(Problem::Nowhere(prefix));
@@ -269,7 +271,7 @@ fn path(path: &HttpIngressPath, namespace: &Arc<str>) -> Result<Path, Problem> {
     })
 }
 
-fn split(split: &IngressBackendSplit, namespace: &Arc<str>) -> Result<Split, Problem> {
+fn split(split: &IngressBackendSplit, unsaid: u32, namespace: &Arc<str>) -> Result<Split, Problem> {
     let namespace = match split.service_namespace.as_str() {
         "" => namespace.clone(),
         other => other.into(),
@@ -295,8 +297,7 @@ fn split(split: &IngressBackendSplit, namespace: &Arc<str>) -> Result<Split, Pro
             port: split.service_port.clone(),
         },
     };
-    // A single split may leave its percent out.
-    let percent = split.percent.map_or(100, |percent| u32::try_from(percent).unwrap_or(0));
+    let percent = split.percent.map_or(unsaid, |percent| u32::try_from(percent).unwrap_or(0));
     Ok(Split { percent, set, to })
 }
 
@@ -423,6 +424,12 @@ mod tests {
         assert!(table.is_empty());
     }
 
+    /// The percents of the first path's splits.
+    fn shares(ingress: &Ingress) -> Vec<u32> {
+        let sites = sites(ingress).expect("sites");
+        sites[0].paths[0].splits.iter().map(|it| it.percent).collect()
+    }
+
     #[test]
     fn tells_revisions_from_services_and_leaves_other_classes_alone() {
         let mut object = ingress(
@@ -453,6 +460,12 @@ mod tests {
         let To::Revision(revision) = &path.splits[1].to else { panic!("a revision") };
         assert_eq!((&*revision.namespace, &*revision.service, revision.port), ("ns", "rev-1", 80));
 
+        let splits = &mut object.spec.rules[0].http.as_mut().expect("paths").paths[0].splits;
+        splits[1].percent = None;
+        assert_eq!(shares(&object), [90, 0]);
+        let splits = &mut object.spec.rules[0].http.as_mut().expect("paths").paths[0].splits;
+        splits.remove(0);
+        assert_eq!(shares(&object), [100]);
         object.spec.rules[0].http.as_mut().expect("paths").paths[0].splits.clear();
         assert_eq!(sites(&object), Err(Problem::Nowhere("/".into())));
         object.metadata.annotations = None;

@@ -17,7 +17,7 @@ use controller::revision::digest::{Question, Resolver};
 use kube::Client;
 use local::{
     api::{Api, Options, admit::Admission},
-    images::{Image, Images},
+    images::{Image, Images, registry},
     node::{self, Node, netlink::Range, output::Outputs},
     serve::{self, Certificate},
     workloads,
@@ -308,19 +308,23 @@ fn images(named: Vec<(String, PathBuf)>) -> anyhow::Result<BTreeMap<String, Imag
     Ok(images)
 }
 
-/// Knows the images of the node: each is used as it is named, and a name that is not there is an error
-/// that says what to do.
+/// Knows the images of the node: each is pinned to the executable that it stands for, and a tag that is not there
+/// is an error that says what to do. What is pinned already is for the node to find.
 struct LocalImages(Arc<Images>);
 
 impl Resolver for LocalImages {
     fn resolve(
         &self,
         question: Question,
-        _: Arc<config::Config>,
+        config: Arc<config::Config>,
     ) -> Pin<Box<dyn Future<Output = Result<Option<String>, String>> + Send>> {
-        let answer = match self.0.resolve(&question.image) {
-            Some(_) => Ok(None),
-            None => Err(self.0.unknown(&question.image)),
+        let image = question.image;
+        let skipped = &config.deployment.registries_skipping_tag_resolving;
+        let answer = match self.0.pinned(&image) {
+            _ if image.contains("@sha256:") => Ok(Some(image)),
+            None => Err(self.0.unknown(&image)),
+            Some(_) if skipped.contains(registry(&image)) => Ok(None),
+            pinned => Ok(pinned),
         };
         Box::pin(std::future::ready(answer))
     }
