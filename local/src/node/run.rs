@@ -37,6 +37,9 @@ use crate::node::{
 /// What a container is stopped by: a moment after which it is killed, which may still come nearer.
 pub type Stop = watch::Receiver<Option<Instant>>;
 
+/// How long after a container the queue may be told that the pod goes. Source: knative/serving
+/// `pkg/queue/sharedmain/handlers.go`.
+const TOLD_TOGETHER: Duration = Duration::from_secs(1);
 /// Bytes of a termination message that a container wrote, as kubelet has it.
 const LONGEST_MESSAGE: usize = 4096;
 /// Bytes of the messages of all containers of a pod, as kubelet has it.
@@ -55,7 +58,9 @@ pub struct PodContext {
     pub reach: Arc<Reach>,
     /// The pod's files: volumes, and what finds its processes after a crash.
     pub folder: PathBuf,
-    /// Cancelled when the queue has finished its last request; there without a queue too, and unused.
+    /// Cancelled when the queue begins to finish its requests; there without a queue too, and unused.
+    pub draining: CancellationToken,
+    /// Cancelled when the queue has finished its last request.
     pub drained: CancellationToken,
     pub has_queue: bool,
     /// Whether requests come as soon as the queue says that the pod is ready, whatever its status says.
@@ -225,6 +230,7 @@ impl Run {
             }
         }
         tell(false);
+        context.draining.cancel();
         let drained = async {
             queue.drain().await;
             // From here on requests go to other pods; the few that came in between are finished.
@@ -511,7 +517,11 @@ impl Run {
     /// What comes before SIGTERM: the queue's last request, then the container's own hook.
     async fn before_stop(&self) {
         if self.context.has_queue && self.context.reach.queue.get().is_some() {
-            self.context.drained.cancelled().await;
+            // The queue of a pod that goes is told at the same time; a container that only starts again stops alone.
+            let draining = self.context.draining.cancelled();
+            if tokio::time::timeout(TOLD_TOGETHER, draining).await.is_ok() {
+                self.context.drained.cancelled().await;
+            }
         }
         let hook = self.container.lifecycle.as_ref().and_then(|it| it.pre_stop.as_ref());
         let Some(hook) = hook else { return };

@@ -455,6 +455,20 @@ async fn unhealthy_containers_start_again_and_stubborn_ones_are_killed() {
     }
 }
 
+/// A pod's containers finish its requests before they stop, but one that starts again has none to wait for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unhealthy_container_beside_a_queue_starts_again_at_once() {
+    let scene = Scene::start(Mode::Auto).await;
+    let mut spec = revision_pod();
+    spec["terminationGracePeriodSeconds"] = json!(600);
+    spec["containers"][0]["livenessProbe"] =
+        json!({"exec": {"command": ["false"]}, "failureThreshold": 1, "periodSeconds": 1});
+    scene.create("p", spec).await;
+    scene.until("p", |pod| container(pod).is_some_and(|it| it.restart_count >= 1)).await;
+    scene.delete("p").await;
+    scene.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_find_services_by_name_and_reach_them() {
     let scene = Scene::start(Mode::Auto).await;

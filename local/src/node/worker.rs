@@ -125,6 +125,7 @@ pub async fn run(
         pod: pod.clone(),
         reach,
         folder,
+        draining: CancellationToken::new(),
         drained: CancellationToken::new(),
         volumes: PodVolumes::default(),
         has_queue: containers.iter().any(|it| has_queue(&node, it)),
