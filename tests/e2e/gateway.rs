@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::StatusCode;
-use tests::{http, machine::may_isolate, platform::Platform};
+use ::http::StatusCode;
+use tests::{http, machine::may_isolate};
 
 use super::pods::{prints, script};
 
