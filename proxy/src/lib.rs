@@ -8,5 +8,7 @@ pub mod hop;
 pub mod probe;
 pub mod queue;
 pub mod serve;
+pub mod stream;
 pub mod timeout;
+pub mod tls;
 pub mod upstream;

@@ -1,4 +1,5 @@
-//! Accepts connections and serves them: HTTP/1.1 and HTTP/2 with prior knowledge on one port.
+//! Accepts connections and serves them: HTTP/1.1 and HTTP/2 on one port, plain or in TLS. The protocol is
+//! told by how a client begins, also where TLS has agreed on one.
 
 use std::{
     convert::Infallible,
@@ -27,6 +28,8 @@ use crate::{
     drain,
     h1::{head, server},
     hop::{Reply, plain},
+    stream::Stream,
+    tls,
 };
 
 /// Largest list of headers in HTTP/2; hyper's own 16 KiB is less than browsers and Go clients send.
@@ -45,7 +48,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// asked for.
 pub type Handler = Arc<dyn Fn(Request<Body>, SocketAddr) -> Reply + Send + Sync>;
 
-/// How patient a server is, and how much it takes on.
+/// How patient a server is, how much it takes on, and whether it is spoken to in TLS.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Longest time from a head's first byte to its last, and from accepting to the first byte.
@@ -56,6 +59,8 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// Most connections at once; more wait in the listener's backlog.
     pub connections: usize,
+    /// Absent on a port for plain HTTP.
+    pub tls: Option<tls::Server>,
 }
 
 impl Default for Settings {
@@ -68,6 +73,7 @@ impl Default for Settings {
             write_timeout: Duration::from_secs(300),
             // About 20 KiB each with their buffers: 200 MB at the worst.
             connections: 10_000,
+            tls: None,
         }
     }
 }
@@ -218,13 +224,28 @@ async fn accept(
 
 /// Serves one connection in the protocol that it opens with.
 async fn connection(
-    mut stream: TcpStream,
+    stream: TcpStream,
     from: SocketAddr,
     handler: &Handler,
     settings: &Settings,
     drain: &drain::Count,
 ) {
     let _ = stream.set_nodelay(true); // A connection that cannot be tuned still works.
+    let mut stream = match &settings.tls {
+        None => Stream::Plain(stream),
+        Some(tls) => {
+            // On the heap: a plain connection does not carry the room for it.
+            let greeting = Box::pin(tls.shake_hands(stream, from));
+            let stream = tokio::select! {
+                () = drain.closed() => return,
+                stream = greeting => stream,
+            };
+            match stream {
+                Some(stream) => Stream::Tls(Box::new(stream)),
+                None => return,
+            }
+        }
+    };
     let mut read = BytesMut::with_capacity(8 * 1024);
     let opening = async {
         loop {
@@ -248,7 +269,7 @@ async fn connection(
 }
 
 async fn h2(
-    stream: TcpStream,
+    stream: Stream,
     read: BytesMut,
     from: SocketAddr,
     handler: &Handler,
@@ -338,7 +359,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 /// A socket that gives back what was read from it.
 struct Rewound {
     read: BytesMut,
-    stream: TcpStream,
+    stream: Stream,
 }
 
 impl AsyncRead for Rewound {

@@ -36,7 +36,7 @@ const INTERIM: usize = 16;
 
 /// A connection on which no request is under way.
 pub struct Connection {
-    wire: Wire,
+    wire: Wire<TcpStream>,
     out: Outgoing,
     /// When it was last used.
     pub since: Instant,

@@ -18,7 +18,6 @@ use http_body::{Body as _, Frame};
 use parking_lot::Mutex;
 use tokio::{
     io::AsyncWrite,
-    net::TcpStream,
     time::{Duration, Instant, Sleep},
 };
 
@@ -32,6 +31,7 @@ use crate::{
     drain,
     hop::plain,
     serve::{Handler, Settings},
+    stream::Stream,
 };
 
 /// Most of a body that is read ahead while nobody asks for it: enough to notice that a client left.
@@ -59,7 +59,7 @@ pub struct Asker {
 }
 
 struct Connection {
-    wire: Wire,
+    wire: Wire<Stream>,
     body: Decoder,
     /// The client waits for `100 Continue`.
     owes_continue: bool,
@@ -88,7 +88,7 @@ enum Upgrade {
 
 /// Serves `stream`, of which `read` was read before, until either side ends it.
 pub async fn serve(
-    stream: TcpStream,
+    stream: Stream,
     read: BytesMut,
     from: SocketAddr,
     handler: &Handler,
@@ -138,7 +138,7 @@ pub async fn serve(
                 .await; // The connection ends here either way.
                 return linger(&connection, &mut out).await;
             }
-            Next::End => return,
+            Next::End => return connection.lock().wire.stream.farewell(),
         };
         idle = settings.idle_timeout;
         match exchange(head, &connection, &mut out, &mut alarm, from, handler, settings, drain)
@@ -238,15 +238,13 @@ async fn exchange(
             if let Some(waker) = waker {
                 waker.wake();
             }
-            let _ = write_body(
-                connection,
-                out,
-                response.into_body(),
-                Framing::Upgrade,
-                alarm,
-                settings,
-            )
-            .await; // An upgraded connection ends as its two sides end it.
+            let body = response.into_body();
+            let written =
+                write_body(connection, out, body, Framing::Upgrade, alarm, settings).await;
+            // An upgraded connection ends as its two sides end it.
+            if written.is_ok() {
+                connection.lock().wire.stream.farewell();
+            }
             return After::End;
         }
     }

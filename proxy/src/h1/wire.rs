@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::{io::AsyncWrite, net::TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Room for the first read: a head and a small body.
 const SMALL_READ: usize = 8 * 1024;
@@ -18,9 +18,9 @@ const LARGE_READ: usize = 64 * 1024;
 const COPIED: usize = 2 * 1024;
 
 /// The reading side of a socket, and the socket.
-pub struct Wire {
+pub struct Wire<S> {
     /// The socket.
-    pub stream: TcpStream,
+    pub stream: S,
     /// What was read and not yet used.
     pub read: BytesMut,
     /// Whether the other side has closed its half.
@@ -28,9 +28,9 @@ pub struct Wire {
     room: usize,
 }
 
-impl Wire {
+impl<S: AsyncRead + Unpin> Wire<S> {
     /// A wire on `stream`, of which `read` was read before.
-    pub fn new(stream: TcpStream, read: BytesMut) -> Wire {
+    pub fn new(stream: S, read: BytesMut) -> Wire<S> {
         Wire { stream, read, eof: false, room: SMALL_READ }
     }
 
@@ -129,10 +129,10 @@ impl Outgoing {
         self.end = &[];
     }
 
-    /// Writes until all is written.
-    pub fn poll_write(
+    /// Writes until all is written, and out of the stream's own buffer if it has one.
+    pub fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut S,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
@@ -161,6 +161,6 @@ impl Outgoing {
             self.end = &self.end[count..];
         }
         self.data = Bytes::new();
-        Poll::Ready(Ok(()))
+        Pin::new(stream).poll_flush(cx)
     }
 }
