@@ -12,7 +12,7 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use mesh::{gateway::Gateway, table::Visibility};
+use mesh::gateway::{Door, Gateway, HTTPS};
 use proxy::{
     body::Body,
     drain,
@@ -137,7 +137,7 @@ async fn chain(app: SocketAddr, protocol: Protocol, shape: Shape) -> SocketAddr 
             readiness.set(true);
             activator::role::handler(activator, readiness, "cluster.local")
         }
-        Shape::OneProcess | Shape::QueueApart => gateway.handler(Visibility::External),
+        Shape::OneProcess | Shape::QueueApart => gateway.handler(Door::Plain { https: HTTPS }),
     };
     start(handler).await
 }

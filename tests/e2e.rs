@@ -26,5 +26,7 @@ mod restart;
 mod roles;
 #[path = "e2e/samples.rs"]
 mod samples;
+#[path = "e2e/secure.rs"]
+mod secure;
 #[path = "e2e/several.rs"]
 mod several;

@@ -86,6 +86,10 @@ pub struct Up {
     /// Address of the gateway [default: 127.0.0.1:80 if it can be bound, else 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR")]
     pub http_addr: Option<SocketAddr>,
+    /// Address of the gateway for HTTPS [default: 127.0.0.1:443 if it can be bound, else
+    /// 127.0.0.1:8443, else none]. It serves the hosts of Ingresses with a `tls` Secret.
+    #[arg(long, value_name = "ADDR")]
+    pub https_addr: Option<SocketAddr>,
     /// Program to run for an image: `--image dev.local/app:v1=./target/release/app`. Repeatable.
     #[arg(long = "image", value_name = "NAME=PATH", value_parser = name_and_path)]
     pub images: Vec<(String, PathBuf)>,
@@ -216,6 +220,10 @@ pub struct GatewayRole {
     /// Address for requests from outside the cluster.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub addr: SocketAddr,
+    /// Address for HTTPS from outside the cluster: the hosts of Ingresses with a `tls` Secret. Clients
+    /// that are redirected to HTTPS call port 443, so this is to be its target.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8443")]
+    pub https_addr: SocketAddr,
     /// Address for requests from inside the cluster.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8081")]
     pub local_addr: SocketAddr,

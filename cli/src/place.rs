@@ -22,13 +22,20 @@ pub struct Running {
     pub api_addr: SocketAddr,
     /// Where the gateway listens.
     pub http_addr: SocketAddr,
+    /// Where it listens for HTTPS; nowhere if no address was free.
+    #[serde(default)]
+    pub https_addr: Option<SocketAddr>,
 }
 
 impl Running {
     /// Notes this process.
-    pub fn here(api_addr: SocketAddr, http_addr: SocketAddr) -> Running {
+    pub fn here(
+        api_addr: SocketAddr,
+        http_addr: SocketAddr,
+        https_addr: Option<SocketAddr>,
+    ) -> Running {
         let pid = std::process::id();
-        Running { pid, started: started(pid).unwrap_or(0), api_addr, http_addr }
+        Running { pid, started: started(pid).unwrap_or(0), api_addr, http_addr, https_addr }
     }
 
     /// Whether that very process still runs.
@@ -114,7 +121,7 @@ mod tests {
     #[test]
     fn this_process_is_alive_and_a_later_namesake_is_not() {
         let address = "127.0.0.1:1".parse().unwrap();
-        let here = Running::here(address, address);
+        let here = Running::here(address, address, None);
         assert!(here.is_alive());
         assert!(!Running { started: here.started + 1, ..here }.is_alive());
     }

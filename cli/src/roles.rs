@@ -12,12 +12,11 @@ use anyhow::{Context, bail};
 use autoscaler::drive::{self, Autoscaler};
 use mesh::{
     ack::{self, Domains},
-    gateway::Gateway,
-    table::Visibility,
+    gateway::{Door, Gateway, HTTPS},
 };
 use proxy::{
     drain, queue,
-    serve::{Handler, serve},
+    serve::{self, Handler, serve},
     upstream::Pool,
 };
 use runtime::{
@@ -174,7 +173,8 @@ pub async fn activator(role: args::ActivatorRole) -> anyhow::Result<()> {
     let activator = hold(&context, &role.autoscaler)?;
     let handler = activator::role::handler(activator, context.readiness.clone(), CLUSTER_DOMAIN);
     context.readiness.set(true);
-    forward(&context, vec![(http, handler.clone()), (h2c, handler)]).await;
+    let ports = [http, h2c].map(|it| (it, handler.clone(), serve::Settings::default()));
+    forward(&context, ports.into()).await;
     Ok(())
 }
 
@@ -182,16 +182,21 @@ pub async fn activator(role: args::ActivatorRole) -> anyhow::Result<()> {
 pub async fn gateway(role: args::GatewayRole) -> anyhow::Result<()> {
     let context = start(&role.role, "weft-gateway").await?;
     let (outside, inside) = (listen(role.addr).await?, listen(role.local_addr).await?);
+    let secure = listen(role.https_addr).await?;
     let activator = hold(&context, &role.autoscaler)?;
     let upstream = Arc::new(Pool::new(Default::default()));
     let gateway = Gateway::new(&context.cluster, Arc::new(activator), upstream);
     let domains = Domains::new(&role.role.system_namespace, CLUSTER_DOMAIN);
-    ack::start(&context.cluster, domains, context.recorder.clone());
+    let certificates = gateway.certificates();
+    ack::start(&context.cluster, domains, certificates, context.recorder.clone());
     gateway.synced().await;
     context.readiness.set(true);
+    let plain = serve::Settings::default();
+    let in_tls = serve::Settings { tls: Some(gateway.tls()), ..plain.clone() };
     let ports = vec![
-        (outside, gateway.handler(Visibility::External)),
-        (inside, gateway.handler(Visibility::ClusterLocal)),
+        (outside, gateway.handler(Door::Plain { https: HTTPS }), plain.clone()),
+        (secure, gateway.handler(Door::Tls), in_tls),
+        (inside, gateway.handler(Door::Inside), plain),
     ];
     forward(&context, ports).await;
     Ok(())
@@ -211,11 +216,11 @@ fn hold(context: &Surroundings, url: &str) -> anyhow::Result<Activator> {
 }
 
 /// Serves until the role is told to stop, then lets what is in flight finish.
-async fn forward(context: &Surroundings, ports: Vec<(TcpListener, Handler)>) {
+async fn forward(context: &Surroundings, ports: Vec<(TcpListener, Handler, serve::Settings)>) {
     let open = drain::Count::default();
     let mut serving = tokio::task::JoinSet::new();
-    for (listener, handler) in ports {
-        serving.spawn(serve(listener, handler, Default::default(), open.clone()));
+    for (listener, handler, settings) in ports {
+        serving.spawn(serve(listener, handler, settings, open.clone()));
     }
     context.stop.cancelled().await;
     open.close();

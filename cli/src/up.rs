@@ -23,6 +23,8 @@ use platform::{Platform, Settings};
 
 /// Gateway addresses that are tried when none was asked for.
 const GATEWAYS: [&str; 2] = ["127.0.0.1:80", "127.0.0.1:8080"];
+/// The same for HTTPS.
+const SECURE_GATEWAYS: [&str; 2] = ["127.0.0.1:443", "127.0.0.1:8443"];
 
 /// Runs until SIGINT or SIGTERM, then ends the pods and leaves the objects for the next start.
 pub async fn run(up: args::Up, json: bool) -> anyhow::Result<()> {
@@ -37,12 +39,15 @@ pub async fn run(up: args::Up, json: bool) -> anyhow::Result<()> {
     let data_dir = place::data_dir(&up.place)?;
     prepare(&data_dir)?;
     let gateway = listen_gateway(up.http_addr).await?;
+    let secure_gateway = listen_secure_gateway(up.https_addr).await?;
     let api = listen(up.api_addr, "--api-addr").await?;
     let (api_addr, http_addr) = (api.local_addr()?, gateway.local_addr()?);
+    let https_addr = secure_gateway.as_ref().map(TcpListener::local_addr).transpose()?;
     let settings = Settings {
         data_dir: data_dir.clone(),
         api,
         gateway,
+        secure_gateway,
         images: up.images,
         host_network: up.host_network,
     };
@@ -52,13 +57,14 @@ pub async fn run(up: args::Up, json: bool) -> anyhow::Result<()> {
         &Greeting {
             api_addr,
             http_addr,
+            https_addr,
             kubeconfig: &kubeconfig,
             pods: platform.pods(),
             took: begun.elapsed(),
         },
         json,
     );
-    place::write(&data_dir, &place::Running::here(api_addr, http_addr))?;
+    place::write(&data_dir, &place::Running::here(api_addr, http_addr, https_addr))?;
     for file in &up.apply {
         // The platform stays up: the manifest can be mended and applied again.
         if let Err(error) = apply::apply(platform.client(), file, json).await {
@@ -103,6 +109,19 @@ async fn listen_gateway(wanted: Option<SocketAddr>) -> anyhow::Result<TcpListene
         "open the gateway: neither {} can be bound; name another address with --http-addr",
         GATEWAYS.join(" nor ")
     )
+}
+
+/// As [`listen_gateway`]; but who asked for no address can do without, since few services have certificates.
+async fn listen_secure_gateway(wanted: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    if let Some(address) = wanted {
+        return listen(address, "--https-addr").await.map(Some);
+    }
+    for address in SECURE_GATEWAYS {
+        if let Ok(listener) = TcpListener::bind(address).await {
+            return Ok(Some(listener));
+        }
+    }
+    Ok(None)
 }
 
 async fn listen(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {

@@ -10,13 +10,16 @@ use api::{
 };
 use jiff::Timestamp;
 use runtime::{
-    cluster::{Cluster, cache::Cache},
+    cluster::{Cluster, Key, cache::Cache},
     events::Recorder,
     plan::Plan,
     reconcile::{Controller, PlanFn},
 };
 
-use crate::table;
+use crate::{
+    certificates::{Certificates, Flaw, Users},
+    table,
+};
 
 /// The gateway's Service for clients outside the cluster, and the one for those inside.
 pub const SERVICES: [&str; 2] = ["weft-gateway", "weft-gateway-internal"];
@@ -44,19 +47,37 @@ impl Domains {
 }
 
 /// Writes the status of each Ingress of ours, until the cluster stops. To be called after the gateway
-/// was made.
-pub fn start(cluster: &Cluster, domains: Domains, recorder: Recorder) {
+/// was made, with its certificates.
+pub fn start(cluster: &Cluster, domains: Domains, certificates: Certificates, recorder: Recorder) {
+    // Before anything is planned: a Secret that comes later then finds its Ingress.
+    let users = Users::of(&cluster.cache::<Ingress>());
     let mut controller = Controller::new(cluster);
     let ingresses: Cache<Ingress> = controller.plans::<Ingress>();
-    let plan = PlanFn(move |key: &runtime::cluster::Key, now| match ingresses.at(key) {
-        Some(ingress) => plan(&ingress, &domains, now),
+    let queue = controller.queue().clone();
+    certificates.on_change(move |secret| {
+        for user in users.find(secret) {
+            queue.add(user);
+        }
+    });
+    let known = certificates.clone();
+    let plan = PlanFn(move |key: &Key, now| match ingresses.at(key) {
+        Some(ingress) => plan(&ingress, &domains, |secret| known.find(secret).err(), now),
         None => Plan::nothing(),
     });
-    cluster.spawn(controller.run(plan, recorder));
+    cluster.spawn(async move {
+        certificates.synced().await;
+        controller.run(plan, recorder).await;
+    });
 }
 
-/// What is to be written about `ingress`, which is served.
-pub fn plan(ingress: &Ingress, domains: &Domains, now: Timestamp) -> Plan {
+/// What is to be written about `ingress`, which is served. `flaw` says what is wrong with the
+/// certificate in a Secret. Without it the hosts are still served in plain HTTP.
+pub fn plan(
+    ingress: &Ingress,
+    domains: &Domains,
+    flaw: impl Fn(&Key) -> Option<Flaw>,
+    now: Timestamp,
+) -> Plan {
     let mut plan = Plan::about(ingress);
     if !table::is_ours(ingress) || ingress.metadata.deletion_timestamp.is_some() {
         return plan;
@@ -74,7 +95,11 @@ pub fn plan(ingress: &Ingress, domains: &Domains, now: Timestamp) -> Plan {
     match table::sites(ingress) {
         Ok(_) => {
             CONDITIONS.mark_true(conditions, NETWORK_CONFIGURED, now);
-            CONDITIONS.mark_true(conditions, LOAD_BALANCER_READY, now);
+            let mut flaws = table::secrets(ingress).into_iter();
+            match flaws.find_map(|secret| Some((flaw(&secret)?, secret))) {
+                None => CONDITIONS.mark_true(conditions, LOAD_BALANCER_READY, now),
+                Some((flaw, secret)) => mark_flaw(conditions, &secret, flaw, now),
+            }
             status.public_load_balancer = Some(at(&domains.public));
             status.private_load_balancer = Some(at(&domains.private));
         }
@@ -89,6 +114,22 @@ pub fn plan(ingress: &Ingress, domains: &Domains, now: Timestamp) -> Plan {
     plan
 }
 
+/// A Secret that is not there may still come; one that is there and cannot be used needs somebody.
+fn mark_flaw(conditions: &mut Vec<condition::Condition>, secret: &Key, flaw: Flaw, now: Timestamp) {
+    match flaw {
+        Flaw::Missing => {
+            let message = format!("waiting for the Secret {secret} with a certificate: {flaw}");
+            let reason = "SecretNotFound";
+            CONDITIONS.mark_unknown(conditions, LOAD_BALANCER_READY, reason, &message, now);
+        }
+        Flaw::Unusable(_) => {
+            let message = format!("the certificate in the Secret {secret} cannot be used: {flaw}");
+            let reason = "InvalidSecret";
+            CONDITIONS.mark_false(conditions, LOAD_BALANCER_READY, reason, &message, now);
+        }
+    }
+}
+
 fn at(domain: &str) -> LoadBalancerStatus {
     let ingress =
         LoadBalancerIngress { domain_internal: Some(domain.to_owned()), ..Default::default() };
@@ -100,6 +141,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    /// All certificates are as they should be.
+    fn sound(_: &Key) -> Option<Flaw> {
+        None
+    }
 
     fn ingress(class: &str, percent: i64) -> Ingress {
         serde_json::from_value(json!({
@@ -116,7 +162,7 @@ mod tests {
         let domains = Domains::new("knative-serving", "cluster.local");
         let now = Timestamp::from_second(1000).expect("a moment");
         let mut object = ingress(api::keys::networking::WEFT_CLASS, 100);
-        let write = plan(&object, &domains, now).status.expect("a status");
+        let write = plan(&object, &domains, sound, now).status.expect("a status");
         let written: Value = serde_json::from_str(&write.body).expect("JSON");
         let status: IngressStatus =
             serde_json::from_value(written["status"].clone()).expect("a status");
@@ -133,7 +179,7 @@ mod tests {
         );
         object.status = Some(status);
         let later = Timestamp::from_second(2000).expect("a moment");
-        assert!(plan(&object, &domains, later).is_settled());
+        assert!(plan(&object, &domains, sound, later).is_settled());
     }
 
     #[test]
@@ -141,8 +187,59 @@ mod tests {
         let domains = Domains::new("knative-serving", "cluster.local");
         let now = Timestamp::from_second(1000).expect("a moment");
         let broken = ingress(api::keys::networking::WEFT_CLASS, 0);
-        let write = plan(&broken, &domains, now).status.expect("a status");
+        let write = plan(&broken, &domains, sound, now).status.expect("a status");
         assert!(write.body.contains("leads nowhere"), "{}", write.body);
-        assert!(plan(&ingress("istio", 100), &domains, now).is_settled());
+        assert!(plan(&ingress("istio", 100), &domains, sound, now).is_settled());
+    }
+
+    #[test]
+    fn names_the_secret_that_lacks_a_certificate() {
+        let domains = Domains::new("knative-serving", "cluster.local");
+        let now = Timestamp::from_second(1000).expect("a moment");
+        let mut object = ingress(api::keys::networking::WEFT_CLASS, 100);
+        object.spec.tls = serde_json::from_value(json!([
+            {"hosts": ["h"], "secretName": "front", "secretNamespace": "certs"},
+            {"hosts": ["elsewhere"], "secretName": "unused", "secretNamespace": "certs"},
+        ]))
+        .expect("TLS");
+        let unusable = Flaw::Unusable(proxy::tls::Unusable::Mismatch);
+        for (flaw, wanted) in [
+            (None, ("True", "", "")),
+            (
+                Some(Flaw::Missing),
+                (
+                    "Unknown",
+                    "SecretNotFound",
+                    "waiting for the Secret certs/front with a certificate: there is none of the type \
+                     kubernetes.io/tls",
+                ),
+            ),
+            (
+                Some(unusable),
+                (
+                    "False",
+                    "InvalidSecret",
+                    "the certificate in the Secret certs/front cannot be used: the private key does not \
+                     belong to the certificate",
+                ),
+            ),
+        ] {
+            let of = |secret: &Key| {
+                assert_eq!(*secret, Key::new("certs", "front"));
+                flaw
+            };
+            let write = plan(&object, &domains, of, now).status.expect("a status");
+            let written: Value = serde_json::from_str(&write.body).expect("JSON");
+            let status: IngressStatus =
+                serde_json::from_value(written["status"].clone()).expect("a status");
+            for type_ in [LOAD_BALANCER_READY, "Ready"] {
+                let found = condition::find(&status.conditions, type_).expect("a condition");
+                let found = (found.status.as_str(), found.reason(), found.message());
+                assert_eq!(found, wanted, "{type_}");
+            }
+            assert!(condition::is_true(&status.conditions, NETWORK_CONFIGURED));
+            // Plain HTTP is served there all the same.
+            assert!(status.public_load_balancer.is_some());
+        }
     }
 }

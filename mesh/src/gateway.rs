@@ -20,10 +20,12 @@ use proxy::{
     body::Body,
     hop::{Backend, Boxed, Protocol, Reply, Upstream, plain},
     serve::Handler,
+    tls,
 };
 use runtime::cluster::{Cluster, Key, cache::Cache};
 
 use crate::{
+    certificates::Certificates,
     pick,
     services::{Services, Target},
     table::{self, Path, Site, Table, To, Visibility},
@@ -44,9 +46,24 @@ const HASH: HeaderName = HeaderName::from_static(headers::HASH);
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// The port of URLs that begin with `https` and name none.
+pub const HTTPS: u16 = 443;
+
+/// Where requests come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Plain HTTP from clients outside the cluster. Those who shall come in TLS are sent to this port.
+    Plain { https: u16 },
+    /// TLS from clients outside the cluster.
+    Tls,
+    /// Plain HTTP from clients inside the cluster.
+    Inside,
+}
+
 /// The gateway of a cluster.
 pub struct Gateway {
     routes: Routes,
+    certificates: Certificates,
     ingresses: Cache<Ingress>,
     backend: Arc<dyn Backend>,
     services: Services,
@@ -73,6 +90,7 @@ impl Gateway {
         let ingresses = cluster.cache::<Ingress>();
         let gateway = Arc::new(Gateway {
             routes: Routes::new(),
+            certificates: Certificates::new(cluster),
             ingresses: ingresses.clone(),
             backend,
             services: Services::new(cluster, upstream),
@@ -102,6 +120,7 @@ impl Gateway {
     pub async fn synced(&self) {
         self.ingresses.synced().await;
         self.services.synced().await;
+        self.certificates.synced().await;
     }
 
     /// Whether the table is complete.
@@ -109,33 +128,46 @@ impl Gateway {
         self.ingresses.is_synced()
     }
 
-    /// What answers requests on a listener for clients of `visibility`.
-    pub fn handler(self: &Arc<Self>, visibility: Visibility) -> Handler {
+    /// What answers requests on a listener.
+    pub fn handler(self: &Arc<Self>, door: Door) -> Handler {
         let gateway = self.clone();
-        Arc::new(move |request, from| gateway.answer(visibility, request, from))
+        Arc::new(move |request, from| gateway.answer(door, request, from))
+    }
+
+    /// What shakes hands on the listeners of [`Door::Tls`]: with the certificate of the Ingress that
+    /// serves the host to clients outside.
+    pub fn tls(self: &Arc<Self>) -> tls::Server {
+        let gateway = self.clone();
+        tls::Server::new(move |host| {
+            let site = gateway.routes.find(host, Visibility::External)?;
+            // What is wrong with it stands in the status of the Ingress.
+            gateway.certificates.find(site.secret.as_ref()?).ok()
+        })
+    }
+
+    /// The certificates of the hosts.
+    pub fn certificates(&self) -> Certificates {
+        self.certificates.clone()
     }
 
     /// The way of one request. Read it from top to bottom.
-    fn answer(
-        self: &Arc<Self>,
-        visibility: Visibility,
-        mut request: Request<Body>,
-        from: SocketAddr,
-    ) -> Reply {
-        let Some(site) = self.site(visibility, request.headers()) else {
+    fn answer(self: &Arc<Self>, door: Door, mut request: Request<Body>, from: SocketAddr) -> Reply {
+        let Some(site) = self.site(door.visibility(), request.headers()) else {
             return at_once(unknown_host(request.headers(), self.is_synced()));
         };
         if request.headers().get(PROBE).is_some_and(|probe| probe == headers::PROBE_ANY) {
             return at_once(echo(&site, request.headers()));
         }
-        if site.redirect && visibility == Visibility::External {
-            return at_once(to_https(&site, &request));
+        if site.redirect
+            && let Door::Plain { https } = door
+        {
+            return at_once(to_https(&site, https, &request));
         }
         // These are said between hops; a client's word for them is worth nothing.
         for name in [REVISION, NAMESPACE, PROXY_REQUEST, ORIGINAL_HOST, PASSTHROUGH_LB] {
             request.headers_mut().remove(name);
         }
-        forwarded(request.headers_mut(), from);
+        forwarded(request.headers_mut(), from, door);
         self.pass(&site, request, SITES)
     }
 
@@ -227,6 +259,15 @@ impl Gateway {
     }
 }
 
+impl Door {
+    fn visibility(self) -> Visibility {
+        match self {
+            Door::Plain { .. } | Door::Tls => Visibility::External,
+            Door::Inside => Visibility::ClusterLocal,
+        }
+    }
+}
+
 impl Routes {
     fn new() -> Routes {
         Routes {
@@ -288,10 +329,14 @@ fn echo(site: &Site, headers: &HeaderMap) -> Response<Body> {
     response
 }
 
-fn to_https(site: &Site, request: &Request<Body>) -> Response<Body> {
+fn to_https(site: &Site, port: u16, request: &Request<Body>) -> Response<Body> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let mut response = plain(StatusCode::MOVED_PERMANENTLY, String::new());
-    if let Ok(location) = HeaderValue::try_from(format!("https://{}{path}", site.host)) {
+    let location = match port {
+        HTTPS => format!("https://{}{path}", site.host),
+        port => format!("https://{}:{port}{path}", site.host),
+    };
+    if let Ok(location) = HeaderValue::try_from(location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     response
@@ -315,8 +360,8 @@ fn unknown_host(headers: &HeaderMap, synced: bool) -> Response<Body> {
     plain(StatusCode::NOT_FOUND, why)
 }
 
-/// Says for whom the request is made, as every proxy does.
-fn forwarded(headers: &mut HeaderMap, from: SocketAddr) {
+/// Says for whom the request is made, and how it came, as every proxy does.
+fn forwarded(headers: &mut HeaderMap, from: SocketAddr, door: Door) {
     let mut value = BytesMut::with_capacity(48);
     if let Some(before) = headers.get(FORWARDED_FOR) {
         value.extend_from_slice(before.as_bytes());
@@ -331,7 +376,10 @@ fn forwarded(headers: &mut HeaderMap, from: SocketAddr) {
     if let Ok(value) = HeaderValue::from_maybe_shared(writer.into_inner().freeze()) {
         headers.insert(FORWARDED_FOR, value);
     }
-    if !headers.contains_key(FORWARDED_PROTO) {
+    if door == Door::Tls {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+    } else if !headers.contains_key(FORWARDED_PROTO) {
+        // A proxy before this one may have taken TLS off.
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
 }

@@ -1,6 +1,7 @@
 //! The mesh: Ingress objects become a routing table, and a gateway serves it.
 
 pub mod ack;
+pub mod certificates;
 pub mod gateway;
 pub mod pick;
 pub mod services;

@@ -13,13 +13,14 @@ use std::{
 use api::{
     headers,
     keys::networking as keys,
-    networking::{HttpIngressPath, Ingress, IngressBackendSplit, IngressRule},
+    networking::{HttpIngressPath, Ingress, IngressBackendSplit, IngressRule, IngressTls},
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use proxy::hop::{Destination, Protocol};
+use runtime::cluster::Key;
 use sha2::{Digest, Sha256};
 
 /// Hosts and what is behind them.
@@ -49,6 +50,8 @@ pub struct Site {
     pub paths: Arc<[Path]>,
     /// Whether clients outside are sent to HTTPS.
     pub redirect: bool,
+    /// The Secret with the certificate that clients outside are shown; none without TLS.
+    pub secret: Option<Key>,
     /// The hash of the Ingress, by which probers know which version is served.
     pub hash: HeaderValue,
     /// Decides between sites of one host: the Ingress that was there first wins.
@@ -141,12 +144,28 @@ pub fn sites(ingress: &Ingress) -> Result<Vec<Arc<Site>>, Problem> {
                 visibility,
                 paths: paths.clone(),
                 redirect: redirect && visibility == Visibility::External,
+                secret: match visibility {
+                    Visibility::External => secret(&ingress.spec.tls, host, &namespace),
+                    Visibility::ClusterLocal => None,
+                },
                 hash: hash.clone(),
                 rank: (created, namespace.to_string(), ingress.name_any()),
             }));
         }
     }
     Ok(sites)
+}
+
+/// The Secrets with the certificates of one Ingress; none for one that is not ours.
+pub fn secrets(ingress: &Ingress) -> Vec<Key> {
+    if ingress.spec.tls.is_empty() {
+        return Vec::new();
+    }
+    let sites = sites(ingress).unwrap_or_default();
+    let mut secrets: Vec<Key> = sites.iter().filter_map(|site| site.secret.clone()).collect();
+    secrets.sort_unstable();
+    secrets.dedup();
+    secrets
 }
 
 /// The hash of an Ingress's wish. Source: knative/networking `pkg/ingress`, `ComputeHash`.
@@ -230,6 +249,16 @@ impl Site {
                 && candidate.headers.iter().all(|(name, value)| headers.get(name) == Some(value))
         })
     }
+}
+
+/// The Secret for `host`: of the first entry that names it, else of the first that names no host.
+fn secret(entries: &[IngressTls], host: &str, namespace: &str) -> Option<Key> {
+    let names = |entry: &&IngressTls| entry.hosts.iter().any(|it| it.eq_ignore_ascii_case(host));
+    let for_all = |entry: &&IngressTls| entry.hosts.is_empty();
+    let entry = entries.iter().find(names).or_else(|| entries.iter().find(for_all))?;
+    let name = entry.secret_name.as_deref().filter(|it| !it.is_empty())?;
+    let of = entry.secret_namespace.as_deref().filter(|it| !it.is_empty());
+    Some(Key::new(of.unwrap_or(namespace), name))
 }
 
 fn paths(rule: &IngressRule, namespace: &Arc<str>) -> Result<Arc<[Path]>, Problem> {
@@ -470,6 +499,46 @@ mod tests {
         assert_eq!(sites(&object), Err(Problem::Nowhere("/".into())));
         object.metadata.annotations = None;
         assert_eq!(sites(&object), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn each_host_for_the_world_has_the_secret_of_its_entry() {
+        let paths = || json!([to("a", json!({}))]);
+        let mut object = ingress(
+            "i",
+            "2026-01-01T00:00:00Z",
+            json!([
+                rule("a", "ExternalIP", paths()),
+                rule("B", "", paths()),
+                rule("c", "ExternalIP", paths()),
+                rule("in", "ClusterLocal", paths()),
+            ]),
+        );
+        for (tls, wanted) in [
+            (json!([]), [None; 4]),
+            (
+                json!([{"hosts": ["b", "in"], "secretName": "s", "secretNamespace": "o"}]),
+                [None, Some("o/s"), None, None],
+            ),
+            // Without a namespace it is the Ingress's, without hosts it is for those that no other names.
+            (
+                json!([{"secretName": "rest"}, {"hosts": ["c"], "secretName": "s"}, {"hosts": ["c"], "secretName": "t"}]),
+                [Some("ns/rest"), Some("ns/rest"), Some("ns/s"), None],
+            ),
+            (json!([{"hosts": ["a"]}, {"hosts": ["c"], "secretName": ""}]), [None; 4]),
+        ] {
+            object.spec.tls = serde_json::from_value(tls.clone()).expect("TLS");
+            let sites = sites(&object).expect("sites");
+            let found: Vec<_> =
+                sites.iter().map(|it| it.secret.as_ref().map(Key::to_string)).collect();
+            assert_eq!(found, wanted.map(|it| it.map(str::to_owned)), "{tls}");
+            let mut all: Vec<_> = found.into_iter().flatten().collect();
+            all.dedup();
+            let told: Vec<_> = secrets(&object).iter().map(Key::to_string).collect();
+            assert_eq!(told, all, "{tls}");
+        }
+        object.metadata.annotations = None;
+        assert!(secrets(&object).is_empty());
     }
 
     #[test]

@@ -61,8 +61,15 @@ pub struct Cluster {
     shared: Arc<Shared>,
 }
 
-/// Caches of different kinds, by kind and label selector.
-type Caches = HashMap<(TypeId, &'static str), Arc<dyn Any + Send + Sync>>;
+/// Caches of different kinds, by kind and selection.
+type Caches = HashMap<(TypeId, Selection), Arc<dyn Any + Send + Sync>>;
+
+/// Which objects of a kind a cache has; an empty selector picks all.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+struct Selection {
+    labels: &'static str,
+    fields: &'static str,
+}
 
 struct Shared {
     client: Client,
@@ -165,16 +172,26 @@ impl Cluster {
 
     /// The cache of all objects of a kind, in all namespaces. The first call starts to watch.
     pub fn cache<K: Kind>(&self) -> Cache<K> {
-        self.selected("")
+        self.picked(Selection::default())
     }
 
     /// The cache of the objects of a kind that a label selector picks, in all namespaces: for kinds of
     /// which others than Knative have many.
     pub fn selected<K: Kind>(&self, selector: &'static str) -> Cache<K> {
+        self.picked(Selection { labels: selector, fields: "" })
+    }
+
+    /// As [`Cluster::selected`], with a field selector: for what this process should not even see.
+    pub fn cache_where<K: Kind>(&self, selector: &'static str) -> Cache<K> {
+        self.picked(Selection { labels: "", fields: selector })
+    }
+
+    fn picked<K: Kind>(&self, selection: Selection) -> Cache<K> {
         let mut caches = self.shared.caches.lock();
-        let cache = caches.entry((TypeId::of::<K>(), selector)).or_insert_with(|| {
+        let cache = caches.entry((TypeId::of::<K>(), selection)).or_insert_with(|| {
             let cache = Cache::<K>::new();
-            self.spawn(cache.clone().watch(self.client().clone(), selector));
+            let Selection { labels, fields } = selection;
+            self.spawn(cache.clone().watch(self.client().clone(), labels, fields));
             Arc::new(cache)
         });
         cache.downcast_ref::<Cache<K>>().expect("caches are filed under their kind").clone()
@@ -205,6 +222,6 @@ impl Cluster {
 
     fn started<K: Kind>(&self) -> Option<Cache<K>> {
         let caches = self.shared.caches.lock();
-        caches.get(&(TypeId::of::<K>(), ""))?.downcast_ref::<Cache<K>>().cloned()
+        caches.get(&(TypeId::of::<K>(), Selection::default()))?.downcast_ref::<Cache<K>>().cloned()
     }
 }

@@ -56,6 +56,7 @@ async fn two_platforms_run_in_one_process() {
             data_dir,
             api,
             gateway,
+            secure_gateway: None,
             // This process is a test, not the binary that the samples are.
             images: vec![("dev.local/weft".to_owned(), parts::weft())],
             host_network: false,

@@ -44,6 +44,7 @@ pub struct Running {
     pub pid: u32,
     pub api_addr: SocketAddr,
     pub http_addr: SocketAddr,
+    pub https_addr: Option<SocketAddr>,
 }
 
 /// How to start a platform.
@@ -127,13 +128,14 @@ impl Platform {
             home: home.clone(),
         });
         let nothing: SocketAddr = ([127, 0, 0, 1], 0).into();
-        let running = Running { pid: 0, api_addr: nothing, http_addr: nothing };
+        let running = Running { pid: 0, api_addr: nothing, http_addr: nothing, https_addr: None };
         Platform { home, weft, kubectl, settings, child: None, running, turn: None }
     }
 
     /// Starts the process, again after [`Platform::kill`] or [`Platform::stop`].
     pub async fn up(&mut self) {
-        let mut up = self.weft(&["up", "--api-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]);
+        let anywhere = ["--api-addr", "--http-addr", "--https-addr"].map(|it| [it, "127.0.0.1:0"]);
+        let mut up = self.weft(&[&["up"], anywhere.as_flattened()].concat());
         let log = File::options()
             .create(true)
             .append(true)

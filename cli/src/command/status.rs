@@ -17,6 +17,9 @@ pub async fn run(place: args::Place) -> anyhow::Result<()> {
     println!("weft runs (process {})", running.pid);
     println!("  Kubernetes API  https://{}", running.api_addr);
     println!("  gateway         http://{}", running.http_addr);
+    if let Some(address) = running.https_addr {
+        println!("                  https://{address}");
+    }
     println!("  data            {}", data_dir.display());
     println!("  export KUBECONFIG={}", kubeconfig.display());
     let client = runtime::cluster::connect::client(Some(&kubeconfig)).await?;

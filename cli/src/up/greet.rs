@@ -8,6 +8,8 @@ pub struct Greeting<'a> {
     pub api_addr: SocketAddr,
     /// Where the gateway listens.
     pub http_addr: SocketAddr,
+    /// Where it listens for HTTPS.
+    pub https_addr: Option<SocketAddr>,
     /// The kubeconfig for kubectl.
     pub kubeconfig: &'a Path,
     /// How pods run, in a few words.
@@ -19,11 +21,12 @@ pub struct Greeting<'a> {
 /// Prints the greeting: lines for people, or one JSON object.
 pub fn print(greeting: &Greeting, json: bool) {
     if json {
-        let Greeting { api_addr, http_addr, kubeconfig, pods, took } = greeting;
+        let Greeting { api_addr, http_addr, https_addr, kubeconfig, pods, took } = greeting;
         let line = serde_json::json!({
             "message": "ready",
             "api": format!("https://{api_addr}"),
             "gateway": format!("http://{http_addr}"),
+            "gatewayHttps": https_addr.map(|it| format!("https://{it}")),
             "kubeconfig": kubeconfig,
             "pods": pods,
             "tookMs": took.as_millis() as u64,
@@ -36,7 +39,11 @@ pub fn print(greeting: &Greeting, json: bool) {
 
 fn text(greeting: &Greeting, colour: bool) -> String {
     let (bold, dim, plain) = if colour { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
-    let Greeting { api_addr, http_addr, kubeconfig, pods, took } = greeting;
+    let Greeting { api_addr, http_addr, https_addr, kubeconfig, pods, took } = greeting;
+    let secure = https_addr
+        .map_or("no HTTPS here: --https-addr names an address".to_owned(), |it| {
+            format!("https://{it}")
+        });
     let kubeconfig = kubeconfig.display();
     let curl =
         crate::command::status::curl(&url("hello.default.localhost", *http_addr), *http_addr);
@@ -46,6 +53,7 @@ fn text(greeting: &Greeting, colour: bool) -> String {
         "{bold}Weft is ready{plain} {dim}after {} ms{plain}\n\
          \x20 Kubernetes API  https://{api_addr}\n\
          \x20 gateway         http://{http_addr}\n\
+         \x20                 {secure}\n\
          \x20 pods            {pods}\n\
          \n\
          Try, in another terminal:\n\
@@ -74,6 +82,7 @@ mod tests {
         let greeting = Greeting {
             api_addr: "127.0.0.1:6443".parse().unwrap(),
             http_addr: "127.0.0.1:8080".parse().unwrap(),
+            https_addr: Some("127.0.0.1:8443".parse().unwrap()),
             kubeconfig: Path::new("/data/kubeconfig"),
             pods: "share this machine's network",
             took: Duration::from_millis(87),
@@ -82,6 +91,7 @@ mod tests {
         for part in [
             "after 87 ms",
             "https://127.0.0.1:6443",
+            "https://127.0.0.1:8443",
             "export KUBECONFIG=/data/kubeconfig",
             "curl -H 'Host: hello.default.localhost' http://127.0.0.1:8080",
         ] {

@@ -24,13 +24,12 @@ use local::{
 };
 use mesh::{
     ack::{self, Domains},
-    gateway::Gateway,
-    table::Visibility,
+    gateway::{Door, Gateway, HTTPS},
 };
 use proxy::{
     drain,
     hop::Protocol,
-    serve::{Shards, serve_on},
+    serve::{Settings as Serving, Shards, serve_on},
 };
 use runtime::{
     admin::Readiness,
@@ -68,6 +67,8 @@ pub struct Settings {
     pub api: TcpListener,
     /// Where requests from outside come in.
     pub gateway: TcpListener,
+    /// Where they come in by TLS, if anywhere on the machine's own addresses.
+    pub secure_gateway: Option<TcpListener>,
     /// Programs for image names, besides the samples.
     pub images: Vec<(String, PathBuf)>,
     /// Pods share the machine's network.
@@ -94,6 +95,10 @@ impl Platform {
         let data_dir = &settings.data_dir;
         let api_addr = settings.api.local_addr().context("read the API's address")?;
         let http_addr = settings.gateway.local_addr().context("read the gateway's address")?;
+        let https_port = match &settings.secure_gateway {
+            Some(it) => Some(it.local_addr().context("read the gateway's address")?.port()),
+            None => None,
+        };
 
         // The Kubernetes API, in this process and on its port.
         let api = open_api(data_dir, clock)?;
@@ -178,26 +183,39 @@ impl Platform {
         let inside = node.router().map(IpAddr::from);
         services::activator(cluster.client(), &system, inside).await?;
         let gateway = Gateway::new(&cluster, Arc::new(activator.clone()), node.upstream());
-        ack::start(&cluster, Domains::new(&system, CLUSTER_DOMAIN), recorder.named("weft-gateway"));
+        let domains = Domains::new(&system, CLUSTER_DOMAIN);
+        ack::start(&cluster, domains, gateway.certificates(), recorder.named("weft-gateway"));
         gateway.synced().await;
         let cores = std::thread::available_parallelism().map_or(1, |it| it.get());
         let shards = Arc::new(Shards::start(cores).context("start the gateway's threads")?);
         let open = drain::Count::default();
-        let mut ports = vec![(settings.gateway, gateway.handler(Visibility::External))];
-        let at = services::Gateway {
-            outside: node
-                .outside()
-                .map_or((http_addr.ip(), http_addr.port()), |it| (it.into(), HTTP)),
-            inside,
+        let (plain, in_tls) =
+            (Serving::default(), Serving { tls: Some(gateway.tls()), ..Default::default() });
+        let door = Door::Plain { https: https_port.unwrap_or(HTTPS) };
+        let mut ports = vec![(settings.gateway, gateway.handler(door), plain.clone())];
+        if let Some(secure) = settings.secure_gateway {
+            ports.push((secure, gateway.handler(Door::Tls), in_tls.clone()));
+        }
+        let at = match node.outside() {
+            Some(it) => {
+                services::Gateway { outside: it.into(), http: HTTP, https: Some(HTTPS), inside }
+            }
+            None => services::Gateway {
+                outside: http_addr.ip(),
+                http: http_addr.port(),
+                https: https_port,
+                inside,
+            },
         };
         services::gateway(cluster.client(), &system, &at).await?;
         if let Some(inside) = node.listen(HTTP).context("open the gateway for pods")? {
-            ports.push((inside, gateway.handler(Visibility::ClusterLocal)));
+            ports.push((inside, gateway.handler(Door::Inside), plain.clone()));
         }
-        if let Some(outside) =
-            node.listen_outside(HTTP).context("open the gateway's own address")?
+        for (port, door, serving) in
+            [(HTTP, Door::Plain { https: HTTPS }, &plain), (HTTPS, Door::Tls, &in_tls)]
         {
-            ports.push((outside, gateway.handler(Visibility::External)));
+            let outside = node.listen_outside(port).context("open the gateway's own address")?;
+            ports.extend(outside.map(|it| (it, gateway.handler(door), serving.clone())));
         }
         // The public Service of a revision leads here while requests are to be held.
         let readiness = Readiness::default();
@@ -205,18 +223,12 @@ impl Platform {
         let held = activator::role::handler(activator, readiness, CLUSTER_DOMAIN);
         for port in [HTTP_PORT, H2C_PORT] {
             if let Some(inside) = node.listen(port).context("open the activator for pods")? {
-                ports.push((inside, held.clone()));
+                ports.push((inside, held.clone(), plain.clone()));
             }
         }
         let mut listeners = JoinSet::new();
-        for (listener, handler) in ports {
-            listeners.spawn(serve_on(
-                shards.clone(),
-                listener,
-                handler,
-                Default::default(),
-                open.clone(),
-            ));
+        for (listener, handler, serving) in ports {
+            listeners.spawn(serve_on(shards.clone(), listener, handler, serving, open.clone()));
         }
 
         // The API on its port, and once more where pods reach it.

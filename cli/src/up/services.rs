@@ -10,6 +10,7 @@ use kube::{
     api::{Patch, PatchParams},
     core::NamespaceResourceScope,
 };
+use mesh::gateway::HTTPS;
 use serde_json::{Value, json};
 
 /// Owner of the fields of Services and Endpoints.
@@ -42,35 +43,39 @@ pub async fn activator(
 
 /// Where the gateway answers.
 pub struct Gateway {
-    /// Clients outside the cluster call this address, and this port of it.
-    pub outside: (IpAddr, u16),
+    /// Clients outside the cluster call this address.
+    pub outside: IpAddr,
+    /// They call this port of it in plain HTTP.
+    pub http: u16,
+    /// And this one in TLS, if any.
+    pub https: Option<u16>,
     /// Clients inside call this address at [`HTTP`]; none in host mode.
     pub inside: Option<IpAddr>,
 }
 
 /// Installs the Services of the gateway.
 pub async fn gateway(client: &Client, namespace: &str, at: &Gateway) -> anyhow::Result<()> {
-    const PORTS: &[(&str, u16, u16)] = &[("http2", HTTP, HTTP)];
+    const PORTS: &[(&str, u16, u16)] = &[("http2", HTTP, HTTP), ("https", HTTPS, HTTPS)];
     let [public, private] = mesh::ack::SERVICES;
-    let (address, port) = at.outside;
+    let address = at.outside;
     // Pods reach the outer address as everybody does, if they have a network of their own.
     let reached = at.inside.map(|_| address);
-    let part = Part { name: public, app: public, address: reached, ports: PORTS };
+    let ports = if at.https.is_some() { PORTS } else { &PORTS[..1] };
+    let part = Part { name: public, app: public, address: reached, ports };
     let spec = json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false});
     install(client, namespace, &part, spec).await?;
-    let shown = match port {
-        HTTP => json!({"ip": address, "ipMode": "VIP"}),
-        port => {
-            json!({"ip": address, "ipMode": "VIP", "ports": [{"port": port, "protocol": "TCP"}]})
-        }
-    };
+    let mut shown = json!({"ip": address, "ipMode": "VIP"});
+    if at.http != HTTP || at.https.is_some_and(|port| port != HTTPS) {
+        let ports = [Some(at.http), at.https].into_iter().flatten();
+        shown["ports"] = ports.map(|port| json!({"port": port, "protocol": "TCP"})).collect();
+    }
     let status = json!({"status": {"loadBalancer": {"ingress": [shown]}}});
     let services: Api<Service> = Api::namespaced(client.clone(), namespace);
     services
         .patch_status(public, &PatchParams::default(), &Patch::Merge(&status))
         .await
         .with_context(|| format!("tell the address of the Service {public}"))?;
-    let part = Part { name: private, app: private, address: at.inside, ports: PORTS };
+    let part = Part { name: private, app: private, address: at.inside, ports: &PORTS[..1] };
     install(client, namespace, &part, json!({})).await
 }
 

@@ -4,6 +4,11 @@ use http_body_util::BodyExt;
 use proxy::hop::{Destination, SendError};
 use runtime::clock::Clock;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -51,20 +56,48 @@ fn describe(place: String, request: &Request<Body>) -> Response<Body> {
 
 /// A gateway in a cluster whose API has nothing: tests put objects into its caches.
 async fn gateway() -> (Cluster, Arc<Gateway>) {
-    let api = tower::service_fn(|request: http::Request<kube::client::Body>| async move {
-        if request.uri().query().is_some_and(|query| query.contains("watch=")) {
-            std::future::pending::<()>().await;
+    let (cluster, gateway, _) = gateway_and_secrets().await;
+    (cluster, gateway)
+}
+
+/// A gateway, and where the news of Secrets come from: a cache of some of them is filled by its watch.
+async fn gateway_and_secrets() -> (Cluster, Arc<Gateway>, mpsc::UnboundedSender<Value>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let receiver = Arc::new(Mutex::new(Some(receiver)));
+    let api = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let receiver = receiver.clone();
+        async move {
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch="));
+            let list = json!({"kind": "List", "apiVersion": "v1", "items": [],
+                "metadata": {"resourceVersion": "1"}});
+            let body = match is_watch {
+                false => Body::full(list.to_string()),
+                true if request.uri().path() == "/api/v1/secrets" => {
+                    assert!(
+                        request
+                            .uri()
+                            .to_string()
+                            .contains("fieldSelector=type%3Dkubernetes.io%2Ftls")
+                    );
+                    let receiver: mpsc::UnboundedReceiver<Value> =
+                        receiver.lock().take().expect("one watch");
+                    let lines = futures::stream::unfold(receiver, |mut receiver| async move {
+                        let line = format!("{}\n", receiver.recv().await?);
+                        let frame = http_body::Frame::data(bytes::Bytes::from(line));
+                        Some((Ok::<_, std::io::Error>(frame), receiver))
+                    });
+                    Body::new(http_body_util::StreamBody::new(lines))
+                }
+                true => std::future::pending().await,
+            };
+            Ok::<_, std::convert::Infallible>(http::Response::new(body))
         }
-        let list = json!({"kind": "List", "apiVersion": "v1", "items": [],
-            "metadata": {"resourceVersion": "1"}});
-        let body = kube::client::Body::from(list.to_string().into_bytes());
-        Ok::<_, std::convert::Infallible>(http::Response::new(body))
     });
     let client = kube::Client::new(api, "default");
     let cluster = Cluster::new(client, Clock::start(), CancellationToken::new());
     let gateway = Gateway::new(&cluster, Arc::new(Mirror), Arc::new(Mirror));
     gateway.synced().await;
-    (cluster, gateway)
+    (cluster, gateway, sender)
 }
 
 fn put(cluster: &Cluster, version: u32, spec: Value) {
@@ -81,18 +114,14 @@ fn revision(name: &str, percent: u32) -> Value {
         "Knative-Serving-Revision": name, "Knative-Serving-Namespace": "ns"}})
 }
 
-async fn ask(
-    gateway: &Arc<Gateway>,
-    visibility: Visibility,
-    headers: &[(&str, &str)],
-) -> (u16, String) {
+async fn ask(gateway: &Arc<Gateway>, door: Door, headers: &[(&str, &str)]) -> (u16, String) {
     let mut request = Request::get("/");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let request = request.body(Body::empty()).expect("valid");
     let from = "10.9.8.7:65".parse().expect("an address");
-    let response = gateway.handler(visibility)(request, from).await;
+    let response = gateway.handler(door)(request, from).await;
     let status = response.status().as_u16();
     let mut text = response
         .headers()
@@ -106,8 +135,8 @@ async fn ask(
     (status, text)
 }
 
-const EXTERNAL: Visibility = Visibility::External;
-const LOCAL: Visibility = Visibility::ClusterLocal;
+const EXTERNAL: Door = Door::Plain { https: HTTPS };
+const LOCAL: Door = Door::Inside;
 
 #[tokio::test]
 async fn sets_headers_and_trusts_none_of_the_clients() {
@@ -136,18 +165,19 @@ async fn sets_headers_and_trusts_none_of_the_clients() {
         [("host", "a.example"), ("x-forwarded-for", "1.1.1.1"), ("x-forwarded-proto", "https")];
     let (_, text) = ask(&gateway, EXTERNAL, &through).await;
     assert!(text.contains("x-forwarded-for=1.1.1.1, 10.9.8.7 x-forwarded-proto=https"), "{text}");
+    let claimed = [("host", "a.example"), ("x-forwarded-proto", "http")];
+    let (_, text) = ask(&gateway, Door::Tls, &claimed).await;
+    assert!(text.contains("x-forwarded-proto=https"), "{text}");
 
-    for (visibility, host, status) in [
+    for (door, host, status) in [
         (EXTERNAL, "in.ns.svc.cluster.local", 404),
         (LOCAL, "in.ns.svc.cluster.local", 200),
         (LOCAL, "a.example", 200),
         (EXTERNAL, "other.example", 404),
+        (Door::Tls, "a.example", 200),
+        (Door::Tls, "in.ns.svc.cluster.local", 404),
     ] {
-        assert_eq!(
-            ask(&gateway, visibility, &[("host", host)]).await.0,
-            status,
-            "{visibility:?} {host}"
-        );
+        assert_eq!(ask(&gateway, door, &[("host", host)]).await.0, status, "{door:?} {host}");
     }
     let (_, text) = ask(&gateway, EXTERNAL, &[("host", "other.example")]).await;
     assert!(text.contains("\"other.example\""), "{text}");
@@ -203,7 +233,15 @@ async fn follows_changes_and_splits() {
     let mut redirected = spec("b", json!([revision("r3", 100)]));
     redirected["httpOption"] = json!("Redirected");
     put(&cluster, 5, redirected);
-    assert_eq!(ask(&gateway, EXTERNAL, &[("host", "b")]).await, (301, "https://b/".to_owned()));
+    for (door, wanted) in
+        [(EXTERNAL, (301, "https://b/")), (Door::Plain { https: 8443 }, (301, "https://b:8443/"))]
+    {
+        let (status, text) = ask(&gateway, door, &[("host", "b")]).await;
+        assert_eq!((status, &*text), wanted, "{door:?}");
+    }
+    for door in [Door::Tls, LOCAL] {
+        assert_eq!(ask(&gateway, door, &[("host", "b")]).await.0, 200, "{door:?}");
+    }
 }
 
 #[tokio::test]
@@ -255,4 +293,130 @@ async fn reaches_other_services_and_other_hosts() {
     let seen = text.starts_with("revision ns/r1") && text.contains("k-original-host=mine.example");
     assert!(status == 200 && seen, "{status} {text}");
     assert_eq!(ask(&gateway, EXTERNAL, &[("host", "round")]).await.0, 508);
+}
+
+/// A certificate for `host` in a Secret of that name, and what its clients trust.
+fn certificate(host: &str, name: &str, version: u32) -> (Value, rustls::RootCertStore) {
+    let made = rcgen::generate_simple_self_signed([host.to_owned()]).expect("a certificate");
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).expect("a root");
+    let data = |text: String| k8s_openapi::ByteString(text.into_bytes());
+    let secret = json!({
+        "metadata": {"name": name, "namespace": "certs", "uid": name, "resourceVersion": version.to_string()},
+        "type": "kubernetes.io/tls",
+        "data": {"tls.crt": data(made.cert.pem()), "tls.key": data(made.signing_key.serialize_pem())},
+    });
+    (secret, roots)
+}
+
+/// What the port for TLS answers to a client of `host` with these roots; nothing without a handshake.
+async fn ask_tls(to: SocketAddr, host: &str, roots: &rustls::RootCertStore) -> Option<String> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots.clone())
+        .with_no_client_auth();
+    let stream = TcpStream::connect(to).await.expect("connect");
+    let name = rustls::pki_types::ServerName::try_from(host.to_owned()).expect("a name");
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(name, stream).await.ok()?;
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("write");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.expect("an orderly end");
+    Some(text)
+}
+
+/// Waits until the port for TLS answers such a client, or does not.
+async fn until(to: SocketAddr, host: &str, roots: &rustls::RootCertStore, answers: bool) {
+    let waiting = async {
+        while ask_tls(to, host, roots).await.is_some() != answers {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(10), waiting).await;
+    waited.unwrap_or_else(|_| panic!("{host}: answers should be {answers}"));
+}
+
+#[tokio::test]
+async fn shows_the_certificates_of_the_secrets_as_they_are_now() {
+    let (cluster, gateway, secrets) = gateway_and_secrets().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let to = listener.local_addr().expect("an address");
+    let settings =
+        proxy::serve::Settings { tls: Some(gateway.tls()), ..proxy::serve::Settings::default() };
+    let handler = gateway.handler(Door::Tls);
+    tokio::spawn(proxy::serve::serve(listener, handler, settings, Default::default()));
+    let rule = |host: &str, visibility: &str| json!({"hosts": [host], "visibility": visibility, "http": {"paths": [{"splits": [revision("r1", 100)]}]}});
+    put(
+        &cluster,
+        2,
+        json!({
+            "httpOption": "Redirected",
+            "rules": [
+                rule("a.example", "ExternalIP"),
+                rule("b.example", "ExternalIP"),
+                rule("plain.example", "ExternalIP"),
+                rule("in.example", "ClusterLocal"),
+            ],
+            "tls": [
+                {"hosts": ["A.example"], "secretName": "a", "secretNamespace": "certs"},
+                {"hosts": ["b.example", "in.example"], "secretName": "b", "secretNamespace": "certs"},
+            ],
+        }),
+    );
+    let (a, trusts_a) = certificate("a.example", "a", 1);
+    let (b, trusts_b) = certificate("b.example", "b", 1);
+    // There is no certificate yet.
+    assert_eq!(ask_tls(to, "a.example", &trusts_a).await, None);
+    for secret in [&a, &b] {
+        secrets.send(json!({"type": "ADDED", "object": secret})).expect("it is watched");
+    }
+    until(to, "a.example", &trusts_a, true).await;
+    until(to, "b.example", &trusts_b, true).await;
+    let text = ask_tls(to, "a.example", &trusts_a).await.expect("an answer");
+    let seen = "x-forwarded-proto=https";
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains(seen), "{text}");
+    for (host, roots) in [
+        ("a.example", &trusts_b),
+        ("plain.example", &trusts_a),
+        // The cluster's own hosts are not told to the world.
+        ("in.example", &trusts_b),
+        ("unknown.example", &trusts_a),
+    ] {
+        assert_eq!(ask_tls(to, host, roots).await, None, "{host}");
+    }
+
+    // Another certificate takes over without a restart; one that is broken or gone is shown no more.
+    let (a, trusts_new) = certificate("a.example", "a", 2);
+    secrets.send(json!({"type": "MODIFIED", "object": a})).expect("it is watched");
+    until(to, "a.example", &trusts_new, true).await;
+    assert_eq!(ask_tls(to, "a.example", &trusts_a).await, None);
+    let (mut a, _) = certificate("a.example", "a", 3);
+    a["data"]["tls.key"] = b["data"]["tls.key"].clone();
+    secrets.send(json!({"type": "MODIFIED", "object": a})).expect("it is watched");
+    until(to, "a.example", &trusts_new, false).await;
+    secrets.send(json!({"type": "DELETED", "object": b})).expect("it is watched");
+    until(to, "b.example", &trusts_b, false).await;
+}
+
+#[tokio::test]
+async fn the_status_follows_the_secret() {
+    let (cluster, gateway, secrets) = gateway_and_secrets().await;
+    let certificates = gateway.certificates();
+    let users = crate::certificates::Users::of(&cluster.cache());
+    let spec = |tls: Value| json!({"rules": [{"hosts": ["a"], "http": {"paths": [{"splits": [revision("r1", 100)]}]}}], "tls": tls});
+    let (front, _) = certificate("a", "front", 1);
+    let key = Key::new("certs", "front");
+    put(&cluster, 2, spec(json!([{"secretName": "front", "secretNamespace": "certs"}])));
+    assert_eq!(users.find(&key), [Key::new("ns", "i")]);
+    assert_eq!(certificates.find(&key).err(), Some(crate::certificates::Flaw::Missing));
+    let (sender, mut changed) = mpsc::unbounded_channel();
+    certificates.on_change(move |secret| sender.send(secret.clone()).expect("the test listens"));
+    secrets.send(json!({"type": "ADDED", "object": front})).expect("it is watched");
+    assert_eq!(changed.recv().await, Some(key.clone()));
+    assert!(certificates.find(&key).is_ok());
+    put(&cluster, 3, spec(json!([])));
+    assert!(users.find(&key).is_empty());
 }

@@ -194,12 +194,15 @@ impl<K: Kind> Cache<K> {
     }
 
     /// Follows the API for ever.
-    pub(super) async fn watch(self, client: Client, selector: &str) {
+    pub(super) async fn watch(self, client: Client, labels: &str, fields: &str) {
         let api: Api<K> = Api::all(client);
         let backoff = watcher::DefaultBackoff::default();
         let mut config = watcher::Config::default();
-        if !selector.is_empty() {
-            config = config.labels(selector);
+        if !labels.is_empty() {
+            config = config.labels(labels);
+        }
+        if !fields.is_empty() {
+            config = config.fields(fields);
         }
         let events = watcher(api, config).backoff(backoff);
         let mut events = std::pin::pin!(events);

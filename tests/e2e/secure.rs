@@ -1,0 +1,211 @@
+//! HTTPS through the gateway: certificates from Secrets, redirects, and what is said where one is missing.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use serde_json::{Value, json};
+use tests::{eventually::eventually, machine::may_isolate, platform::Platform};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_tungstenite::{
+    client_async,
+    tungstenite::{Message, client::IntoClientRequest},
+};
+
+/// The longest that anything takes on a busy machine, a cold start included.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A certificate for one host, and the file names under which kubectl finds it.
+struct Made {
+    roots: RootCertStore,
+    arguments: [String; 2],
+}
+
+/// Makes a certificate, as `openssl req -x509` does.
+fn make(platform: &Platform, host: &str, turn: u32) -> Made {
+    let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let file = |kind: &str, text: String| {
+        let path = platform.home().join(format!("{host}-{turn}.{kind}"));
+        std::fs::write(&path, text).unwrap();
+        format!("--{kind}={}", path.display())
+    };
+    let arguments = [file("cert", made.cert.pem()), file("key", made.signing_key.serialize_pem())];
+    Made { roots, arguments }
+}
+
+impl Made {
+    /// Puts it into the Secret `name`, whether that is there or not.
+    async fn store(&self, platform: &Platform, name: &str) {
+        let [certificate, key] = &self.arguments;
+        let words =
+            ["create", "secret", "tls", name, certificate, key, "--dry-run=client", "-o", "json"];
+        let secret = platform.kubectl().run_words(&words, "").await.ok();
+        platform.apply(&secret).await;
+    }
+}
+
+/// Shakes hands as a client of `host` that speaks `protocol`.
+async fn dial(
+    to: SocketAddr,
+    host: &str,
+    roots: &RootCertStore,
+    protocol: &str,
+) -> io::Result<TlsStream<TcpStream>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots.clone())
+        .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    let stream = TcpStream::connect(to).await?;
+    let name = ServerName::try_from(host.to_owned()).unwrap();
+    timeout(PATIENCE, TlsConnector::from(Arc::new(config)).connect(name, stream)).await?
+}
+
+/// One GET in TLS: the status and the body.
+async fn get(
+    to: SocketAddr,
+    host: &str,
+    roots: &RootCertStore,
+    protocol: &str,
+) -> Result<(StatusCode, String)> {
+    let stream = dial(to, host, roots, protocol).await?;
+    ensure!(stream.get_ref().1.alpn_protocol() == Some(protocol.as_bytes()), "no agreement");
+    let stream = TokioIo::new(stream);
+    let request = |uri: String| {
+        Request::get(uri).header(header::HOST, host).body(Full::<Bytes>::default()).unwrap()
+    };
+    let response = if protocol == "h2" {
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
+        tokio::spawn(connection);
+        timeout(PATIENCE, sender.send_request(request(format!("https://{host}/")))).await
+    } else {
+        let (mut sender, connection) = http1::handshake(stream).await?;
+        tokio::spawn(connection);
+        timeout(PATIENCE, sender.send_request(request("/".to_owned()))).await
+    };
+    let response = response.context("no answer in time")??;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}
+
+/// An Ingress of ours for the first revision of a Service.
+fn ingress(name: &str, host: &str, service: &str, option: &str, secret: &str) -> String {
+    let revision = format!("{service}-00001");
+    json!({
+        "apiVersion": "networking.internal.knative.dev/v1alpha1",
+        "kind": "Ingress",
+        "metadata": {"name": name, "annotations": {
+            "networking.knative.dev/ingress.class": api::keys::networking::WEFT_CLASS}},
+        "spec": {
+            "httpOption": option,
+            "rules": [{"hosts": [host], "visibility": "ExternalIP", "http": {"paths": [{"splits": [{
+                "serviceName": revision, "serviceNamespace": "default", "servicePort": 80, "percent": 100,
+                "appendHeaders": {"Knative-Serving-Revision": revision, "Knative-Serving-Namespace": "default"},
+            }]}]}}],
+            "tls": [{"hosts": [host], "secretName": secret, "secretNamespace": "default"}],
+        },
+    })
+    .to_string()
+}
+
+/// Waits until an Ingress's `LoadBalancerReady` is such, and returns its message.
+async fn balancer(platform: &Platform, ingress: &str, status: &str, reason: &str) -> String {
+    eventually(PATIENCE, &format!("{ingress} is {status} {reason}"), || async {
+        let object = platform.object(&format!("kingress {ingress}")).await?;
+        let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions.iter().find(|it| it["type"] == "LoadBalancerReady");
+        let text =
+            |key: &str| found.map_or("", |it| it[key].as_str().unwrap_or_default()).to_owned();
+        ensure!((&*text("status"), &*text("reason")) == (status, reason), "{conditions:?}");
+        Ok(text("message"))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_are_served_in_tls_with_the_certificates_of_their_ingresses() {
+    let platform = Platform::start().await;
+    for sample in ["hello", "websocket"] {
+        platform.apply_sample(&format!("{sample}.yaml")).await;
+        platform.ready(sample).await;
+    }
+    let tls = platform.running().https_addr.expect("it listens for HTTPS");
+    let (open, closed) = ("open.example.com", "closed.example.com");
+    platform.apply(&ingress("open", open, "hello", "Enabled", "front")).await;
+    platform.apply(&ingress("closed", closed, "websocket", "Redirected", "back")).await;
+
+    // Without a Secret: its name is told, and plain HTTP is served on.
+    let message = balancer(&platform, "open", "Unknown", "SecretNotFound").await;
+    assert!(message.contains("default/front"), "{message}");
+    assert_eq!(platform.get(open, "/").await.unwrap().ok().unwrap(), "Hello World!\n");
+    let front = make(&platform, open, 1);
+    get(tls, open, &front.roots, "h2").await.expect_err("there is no certificate");
+
+    front.store(&platform, "front").await;
+    let back = make(&platform, closed, 1);
+    back.store(&platform, "back").await;
+    for ingress in ["open", "closed"] {
+        let line = format!("wait kingress/{ingress} --for=condition=Ready --timeout=60s");
+        platform.kubectl().run(&line).await.ok();
+    }
+    for protocol in ["h2", "http/1.1"] {
+        let answer = get(tls, open, &front.roots, protocol).await.unwrap();
+        assert_eq!(answer, (StatusCode::OK, "Hello World!\n".to_owned()), "{protocol}");
+    }
+    get(tls, open, &back.roots, "h2").await.expect_err("the certificate of another host");
+    let hello = platform.host("hello").await;
+    let hello = hello.split(':').next().unwrap();
+    get(tls, hello, &front.roots, "h2").await.expect_err("a host without a certificate");
+    assert_eq!(platform.get(open, "/").await.unwrap().ok().unwrap(), "Hello World!\n");
+
+    // A WebSocket, at a host that is for HTTPS alone.
+    let redirected = platform.get(closed, "/a?b").await.unwrap();
+    assert_eq!(redirected.status, StatusCode::MOVED_PERMANENTLY);
+    let to = format!("https://{closed}:{}/a?b", tls.port());
+    assert_eq!(redirected.headers[header::LOCATION], to);
+    let stream = dial(tls, closed, &back.roots, "http/1.1").await.unwrap();
+    let request = format!("wss://{closed}/").into_client_request().unwrap();
+    let (mut socket, _) = timeout(PATIENCE, client_async(request, stream)).await.unwrap().unwrap();
+    for text in ["one", "another"] {
+        socket.send(Message::text(text)).await.unwrap();
+        let back = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(back.into_text().unwrap().as_str(), text);
+    }
+
+    // A certificate is replaced, and then spoilt, while the platform runs.
+    let new = make(&platform, open, 2);
+    new.store(&platform, "front").await;
+    eventually(PATIENCE, "the new certificate is shown", || async {
+        get(tls, open, &new.roots, "http/1.1").await.map(drop)
+    })
+    .await;
+    get(tls, open, &front.roots, "h2").await.expect_err("the old certificate is gone");
+    let secret: Value = platform.object("secret back").await.unwrap();
+    let patch = json!({"data": {"tls.key": secret["data"]["tls.key"]}}).to_string();
+    let words = ["patch", "secret", "front", "--type=merge", "-p", &patch];
+    platform.kubectl().run_words(&words, "").await.ok();
+    let message = balancer(&platform, "open", "False", "InvalidSecret").await;
+    assert!(message.contains("default/front"), "{message}");
+    assert_eq!(platform.get(open, "/").await.unwrap().ok().unwrap(), "Hello World!\n");
+
+    if may_isolate() {
+        // The gateway's own address has HTTPS at the port of URLs.
+        let service = platform.object("service weft-gateway -n knative-serving").await.unwrap();
+        assert_eq!(service["spec"]["ports"][1]["port"], 443);
+        let ip = service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str().unwrap();
+        let outside = SocketAddr::new(ip.parse().unwrap(), 443);
+        dial(outside, closed, &back.roots, "h2").await.unwrap();
+    }
+}
