@@ -22,6 +22,8 @@ pub mod serving {
     pub const ROLLOUT_DURATION_TWIN: &str = "serving.knative.dev/rolloutDuration";
     pub const PROGRESS_DEADLINE: &str = "serving.knative.dev/progress-deadline";
     pub const DEPLOYMENT_HASH: &str = "serving.knative.dev/deployment-hash";
+    pub const DOMAIN_MAPPING_UID: &str = "serving.knative.dev/domainMappingUID";
+    pub const DOMAIN_MAPPING_NAMESPACE: &str = "serving.knative.dev/domainMappingNamespace";
 }
 
 /// Labels and annotations of networking.
@@ -29,6 +31,18 @@ pub mod networking {
     pub const GROUP: &str = "networking.internal.knative.dev";
     pub const INGRESS_CLASS: &str = "networking.knative.dev/ingress.class";
     pub const INGRESS_CLASS_TWIN: &str = "networking.knative.dev/ingress-class";
+    pub const CERTIFICATE_CLASS: &str = "networking.knative.dev/certificate.class";
+    pub const CERTIFICATE_CLASS_TWIN: &str = "networking.knative.dev/certificate-class";
+    pub const CERTIFICATE_TYPE: &str = "networking.knative.dev/certificate-type";
+    /// Spellings of the annotation by which an object wants no certificate.
+    pub const DISABLE_TLS: &[&str] = &[
+        "networking.knative.dev/disableAutoTLS",
+        "networking.knative.dev/disable-auto-tls",
+        "networking.knative.dev/disable-external-domain-tls",
+    ];
+    /// Spellings of the annotation that says what becomes of plain HTTP.
+    pub const HTTP_PROTOCOL: &[&str] =
+        &["networking.knative.dev/httpOption", "networking.knative.dev/http-protocol"];
     pub const VISIBILITY: &str = "networking.knative.dev/visibility";
     pub const CLUSTER_LOCAL: &str = "cluster-local";
     pub const INGRESS: &str = "networking.internal.knative.dev/ingress";

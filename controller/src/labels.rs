@@ -13,11 +13,12 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use runtime::{
     cluster::Kind,
-    plan::{Event, Plan, Write, controller_of},
+    plan::{Plan, Write, controller_of},
 };
 use serde_json::{Map, Value, json};
 
 use crate::{
+    finalizer,
     metadata::{self, name, namespace},
     revision,
     route::{self, traffic::Lookup},
@@ -42,20 +43,14 @@ pub struct Seen<'a> {
 /// What to do about the words on others that tell of a Route.
 pub fn plan(route: &Route, seen: Seen, now: Timestamp) -> Plan {
     let mut plan = Plan::about(route);
-    let finalizers = route.metadata.finalizers.clone().unwrap_or_default();
-    let is_held = finalizers.iter().any(|it| it == FINALIZER);
     if metadata::is_deleted(&route.metadata) {
-        if is_held {
+        if finalizer::holds(&route.metadata, FINALIZER) {
             release(route, seen, &mut plan, now);
-            let rest: Vec<String> = finalizers.into_iter().filter(|it| it != FINALIZER).collect();
-            plan.writes.push(set_finalizers(route, rest));
+            plan.writes.extend(finalizer::release(route, FINALIZER));
         }
         return plan;
     }
-    if !is_held {
-        let all: Vec<String> = finalizers.into_iter().chain([FINALIZER.to_owned()]).collect();
-        plan.writes.push(set_finalizers(route, all));
-    }
+    plan.writes.extend(finalizer::hold(route, FINALIZER));
     let (revisions, configurations) = used(route, seen.lookup);
     // What was used stays so until the new traffic is in force.
     if route::is_ready(route) || route::is_failed(route) {
@@ -216,13 +211,6 @@ fn revision_patch(
 
 fn merge<K: Kind>(object: &K, patch: Map<String, Value>) -> Option<Write> {
     (!patch.is_empty()).then(|| Write::merge(object, &json!({ "metadata": patch })))
-}
-
-fn set_finalizers(route: &Route, finalizers: Vec<String>) -> Write {
-    let version = &route.metadata.resource_version;
-    let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": version } });
-    let message = format!("Updated \"{}\" finalizers", name(&route.metadata));
-    Write::merge(route, &patch).with_event(Event::normal("FinalizerUpdate", message))
 }
 
 #[cfg(test)]

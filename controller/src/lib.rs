@@ -38,7 +38,9 @@ use tokio::sync::watch;
 
 pub mod admission;
 pub mod configuration;
+pub mod finalizer;
 pub mod gc;
+pub mod ingress;
 pub mod labels;
 pub mod metadata;
 pub mod revision;

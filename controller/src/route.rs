@@ -16,7 +16,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use runtime::plan::{Event, Plan, Write, is_controlled_by, is_left_over};
 
-use crate::metadata::{self, name, namespace};
+use crate::{
+    ingress::INGRESS_READY,
+    metadata::{self, name, namespace},
+};
 
 pub mod domain;
 pub mod ingress;
@@ -32,7 +35,6 @@ use traffic::{Lookup, Target, Traffic};
 pub const CONDITIONS: Set =
     Set { dependents: &[TRAFFIC_ASSIGNED, INGRESS_READY, CERTIFICATE_PROVISIONED] };
 const TRAFFIC_ASSIGNED: &str = "AllTrafficAssigned";
-const INGRESS_READY: &str = "IngressReady";
 const CERTIFICATE_PROVISIONED: &str = "CertificateProvisioned";
 
 /// What there is around a Route.
@@ -63,7 +65,7 @@ pub fn plan(route: &Route, seen: Seen, config: &Config, now: Timestamp) -> Plan 
     status.observed_generation = generation;
     if generation != observed {
         // An error on the way must not leave the old generation's word.
-        mark_not_configured(&mut status, now);
+        crate::ingress::mark_not_configured(CONDITIONS, &mut status.conditions, now);
     }
 
     if let Err(error) = reconcile(route, seen, config, &mut status, &mut plan, now) {
@@ -123,7 +125,7 @@ fn reconcile(
     let wanted = ingress::ingress(route, &traffic, &rollout, &visibilities, config)?;
 
     place_placeholders(route, &traffic, seen, config, plan)?;
-    let is_observed = is_observed(route, &wanted, seen.ingress, plan);
+    let is_observed = crate::ingress::place(route, &wanted, seen.ingress, plan);
     if !rollout.is_done() {
         CONDITIONS.mark_unknown(
             &mut status.conditions,
@@ -135,9 +137,9 @@ fn reconcile(
         status.traffic = moving(&traffic, &rollout, &status.traffic);
     } else if is_observed {
         let found = seen.ingress.expect("what is observed is there");
-        take_ingress(status, found, now);
+        crate::ingress::take(CONDITIONS, &mut status.conditions, found, now);
     } else {
-        mark_not_configured(status, now);
+        crate::ingress::mark_not_configured(CONDITIONS, &mut status.conditions, now);
     }
     Ok(())
 }
@@ -374,55 +376,4 @@ fn place_endpoints(found: Option<Arc<Endpoints>>, place: &placeholder::Place, pl
         (Some(found), None) => plan.writes.push(Write::delete(&*found)),
         _ => {}
     }
-}
-
-/// Makes the Ingress as wanted; says whether it was and its status tells of it.
-fn is_observed(route: &Route, wanted: &Ingress, found: Option<&Ingress>, plan: &mut Plan) -> bool {
-    let Some(found) = found else {
-        let its_name = name(&wanted.metadata);
-        plan.writes.push(
-            Write::create(wanted)
-                .with_event(Event::normal("Created", format!("Created Ingress \"{its_name}\"")))
-                .with_failure(Event::warning("CreationFailed", "Failed to create Ingress"))
-                .with_context("failed to create Ingress"),
-        );
-        return false;
-    };
-    if is_left_over(found, route) {
-        return false;
-    }
-    let is_same_spec = found.spec == wanted.spec;
-    let is_same = is_same_spec
-        && metadata::same(&found.metadata.annotations, &wanted.metadata.annotations)
-        && metadata::same(&found.metadata.labels, &wanted.metadata.labels);
-    if !is_same {
-        let mut changed = found.clone();
-        changed.spec = wanted.spec.clone();
-        changed.metadata.annotations = wanted.metadata.annotations.clone();
-        changed.metadata.labels = wanted.metadata.labels.clone();
-        plan.writes.push(Write::replace(&changed).with_context("failed to update Ingress"));
-    }
-    let observed = found.status.as_ref().and_then(|it| it.observed_generation);
-    is_same_spec && observed.is_some() && observed == found.metadata.generation
-}
-
-fn take_ingress(status: &mut RouteStatus, found: &Ingress, now: Timestamp) {
-    let ready = found.status.as_ref().and_then(|it| condition::find(&it.conditions, READY));
-    let Some(ready) = ready else { return mark_not_configured(status, now) };
-    let (conditions, reason, message) = (&mut status.conditions, ready.reason(), ready.message());
-    match ready.status.as_str() {
-        condition::TRUE => CONDITIONS.mark_true(conditions, INGRESS_READY, now),
-        condition::FALSE => CONDITIONS.mark_false(conditions, INGRESS_READY, reason, message, now),
-        _ => CONDITIONS.mark_unknown(conditions, INGRESS_READY, reason, message, now),
-    }
-}
-
-fn mark_not_configured(status: &mut RouteStatus, now: Timestamp) {
-    CONDITIONS.mark_unknown(
-        &mut status.conditions,
-        INGRESS_READY,
-        "IngressNotConfigured",
-        "Ingress has not yet been reconciled.",
-        now,
-    );
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use api::{
     keys::{
-        networking::{INGRESS_CLASS, INGRESS_CLASS_TWIN, ROLLOUT, TAG_TO_HOST},
+        networking::{ROLLOUT, TAG_TO_HOST},
         serving,
     },
     names::child_name,
@@ -17,7 +17,7 @@ use api::{
     },
     serving::Route,
 };
-use config::{Config, features::Flag, network::HttpProtocol};
+use config::{Config, features::Flag};
 use k8s_openapi::apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString};
 use runtime::plan::owner;
 
@@ -26,12 +26,8 @@ use super::{
     rollout::Rollout,
     traffic::{Target, Traffic},
 };
-use crate::metadata::{self, LAST_APPLIED, name, namespace};
+use crate::metadata::{self, name, namespace};
 
-const CERTIFICATE_CLASS_TWIN: &str = "networking.knative.dev/certificate-class";
-/// Spellings of the annotation that says what becomes of plain HTTP.
-const HTTP_PROTOCOL: &[&str] =
-    &["networking.knative.dev/httpOption", "networking.knative.dev/http-protocol"];
 /// Ports of a Revision's Service, by what it speaks.
 const PORT_HTTP1: i32 = 80;
 const PORT_H2C: i32 = 81;
@@ -80,21 +76,10 @@ pub fn ingress(
             }
         }
     }
-    let mut annotations = metadata::with(
-        metadata::Map::new(),
-        [
-            (INGRESS_CLASS, config.network.ingress_class.as_str()),
-            (ROLLOUT, &serde_json::to_string(rollout).expect("a rollout is plain data")),
-        ],
-    );
-    if let Some(class) =
-        metadata::first(&route.metadata.annotations, &[INGRESS_CLASS, INGRESS_CLASS_TWIN])
-    {
-        annotations.insert(INGRESS_CLASS.to_owned(), class.to_owned());
-    }
-    let is_excluded =
-        |key: &str| [LAST_APPLIED, INGRESS_CLASS_TWIN, CERTIFICATE_CLASS_TWIN].contains(&key);
-    annotations.extend(metadata::without(&route.metadata.annotations, is_excluded));
+    let mut annotations = crate::ingress::annotations(&route.metadata, config);
+    annotations
+        .entry(ROLLOUT.to_owned())
+        .or_insert_with(|| serde_json::to_string(rollout).expect("a rollout is plain data"));
     if !tag_to_host.is_empty() {
         let json = serde_json::to_string(&tag_to_host).expect("names are plain data");
         annotations.insert(TAG_TO_HOST.to_owned(), json);
@@ -115,7 +100,11 @@ pub fn ingress(
             owner_references: Some(vec![owner(route)]),
             ..ObjectMeta::default()
         },
-        spec: IngressSpec { http_option: http_option(route, config)?, rules, tls: Vec::new() },
+        spec: IngressSpec {
+            http_option: crate::ingress::http_option(&route.metadata, config)?,
+            rules,
+            tls: Vec::new(),
+        },
         status: None,
     })
 }
@@ -187,21 +176,4 @@ fn splits(
         }
     }
     splits
-}
-
-fn http_option(route: &Route, config: &Config) -> Result<Option<String>, String> {
-    if let Some(text) =
-        metadata::first(&route.metadata.annotations, HTTP_PROTOCOL).filter(|it| !it.is_empty())
-    {
-        return match text.to_ascii_lowercase().as_str() {
-            "enabled" => Ok(Some("Enabled".to_owned())),
-            "redirected" => Ok(Some("Redirected".to_owned())),
-            other => Err(format!("incorrect http-protocol annotation: {other}")),
-        };
-    }
-    Ok(match config.network.http_protocol {
-        HttpProtocol::Enabled => Some("Enabled".to_owned()),
-        HttpProtocol::Redirected => Some("Redirected".to_owned()),
-        HttpProtocol::Disabled => None,
-    })
 }
