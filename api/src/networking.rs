@@ -1,4 +1,5 @@
-//! Ingress (what the mesh routes) and ServerlessService (written for others, never read).
+//! Ingress (what the mesh routes), ClusterDomainClaim and ServerlessService (written for others, never
+//! read).
 //!
 //! The fields stand in upstream's order, and what upstream leaves out is left out: the hash of an Ingress is made of
 //! its text (`mesh::table::hash`), and others compute it too.
@@ -163,6 +164,23 @@ pub struct LoadBalancerIngress {
     pub ip: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mesh_only: Option<bool>,
+}
+
+/// Which namespace may use a host: the claim's name.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "networking.internal.knative.dev",
+    version = "v1alpha1",
+    kind = "ClusterDomainClaim",
+    derive = "Default",
+    derive = "PartialEq",
+    schema = "disabled"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterDomainClaimSpec {
+    /// The namespace.
+    #[serde(default)]
+    pub namespace: String,
 }
 
 /// The two Services of a revision and which of them requests take.

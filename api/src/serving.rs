@@ -1,6 +1,6 @@
-//! Service, Configuration, Revision and Route, as people write them.
+//! Service, Configuration, Revision, Route and DomainMapping, as people write them.
 //!
-//! Source: knative/serving `pkg/apis/serving/v1`.
+//! Source: knative/serving `pkg/apis/serving/v1`, and `v1beta1` for DomainMapping.
 
 use k8s_openapi::{api::core::v1::PodSpec, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::CustomResource;
@@ -97,6 +97,56 @@ pub struct RouteSpec {
     /// Where requests go; the percents add to 100.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<TrafficTarget>,
+}
+
+/// What a DomainMapping wants: its name is a host, which leads to an object of its namespace.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "serving.knative.dev",
+    version = "v1beta1",
+    kind = "DomainMapping",
+    status = "DomainMappingStatus",
+    namespaced,
+    derive = "Default",
+    derive = "PartialEq",
+    schema = "disabled"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct DomainMappingSpec {
+    /// What the host leads to.
+    #[serde(default, rename = "ref")]
+    pub reference: Reference,
+    /// The host's certificate, where there is one already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<SecretTls>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretTls {
+    /// A Secret of the same namespace.
+    #[serde(default)]
+    pub secret_name: String,
+}
+
+/// One object, by its kind and name. Source: knative.dev/pkg `apis/duck/v1`, `KReference`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reference {
+    /// Which of the object's addresses, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    #[serde(default)]
+    pub kind: String,
+    #[serde(default)]
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
 }
 
 /// Metadata and spec of the Revisions to make.
@@ -228,6 +278,22 @@ pub struct RouteStatus {
     pub observed_generation: Option<i64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub traffic: Vec<TrafficTarget>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+/// What is known of a DomainMapping.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DomainMappingStatus {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Address>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<std::collections::BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }

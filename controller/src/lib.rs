@@ -13,8 +13,8 @@ use ::config::Config;
 use api::{
     autoscaling::PodAutoscaler,
     keys::serving,
-    networking::Ingress,
-    serving::{Configuration, Revision, Route, Service},
+    networking::{ClusterDomainClaim, Ingress},
+    serving::{Configuration, DomainMapping, Revision, Route, Service},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use runtime::{
     clock::Clock,
     cluster::{
-        Cluster, Key,
+        Cluster, Key, Kind,
         cache::{Cache, Change},
         index::Index,
     },
@@ -38,6 +38,7 @@ use tokio::sync::watch;
 
 pub mod admission;
 pub mod configuration;
+pub mod domain_mapping;
 pub mod finalizer;
 pub mod gc;
 pub mod ingress;
@@ -73,6 +74,7 @@ pub async fn run(cluster: Cluster, config: watch::Receiver<Arc<Config>>, options
         configurations(&world, recorder.named("configuration-controller")),
         revisions(&world, recorder.named("revision-controller"), options),
         routes(&world, recorder.named("route-controller")),
+        domain_mappings(&world, recorder.named("domainmapping-controller")),
         route_labels(&world, recorder.named("route-controller")),
         garbage(&world, recorder.named("revision-gc-controller")),
     );
@@ -84,6 +86,8 @@ struct World {
     config: watch::Receiver<Arc<Config>>,
     configurations: Cache<Configuration>,
     revisions: Cache<Revision>,
+    /// DomainMappings by the names of what they lead to.
+    mappings_to: Index<DomainMapping>,
     /// Routes by what they refer to.
     routes_to: Index<Route>,
     /// Revisions by the Routes that use them.
@@ -99,6 +103,7 @@ impl World {
             cluster: cluster.clone(),
             config,
             // Made before anybody listens, so that they are never behind who does.
+            mappings_to: Index::new(&cluster.cache(), domain_mapping::target::references),
             routes_to: Index::new(&cluster.cache(), route::traffic::references),
             revisions_of: Index::new(&revisions, |it| labels::routes_of(&it.metadata)),
             configurations_of: Index::new(&configurations, |it| labels::routes_of(&it.metadata)),
@@ -127,6 +132,15 @@ impl World {
             let meta = &change.last().metadata;
             index.keys(namespace(meta), name(meta)).into_iter().for_each(plan);
         });
+    }
+
+    /// Plans the DomainMappings that may lead to an object of that kind that changes.
+    fn on_mapped<K: Kind>(&self, controller: &mut Controller) -> Cache<K> {
+        let index = self.mappings_to.clone();
+        controller.on_change::<K>(move |change, plan| {
+            let meta = change.last().meta();
+            index.keys(namespace(meta), name(meta)).into_iter().for_each(plan);
+        })
     }
 }
 
@@ -196,6 +210,48 @@ async fn routes(world: &World, recorder: Recorder) {
         };
         let config = config.borrow().clone();
         route::plan(&route, seen, &config, now)
+    };
+    controller.run(PlanFn(plan), recorder).await;
+}
+
+async fn domain_mappings(world: &World, recorder: Recorder) {
+    let mut controller = Controller::new(&world.cluster);
+    let mappings = controller.plans::<DomainMapping>();
+    let ingresses = controller.on_owned::<Ingress>("DomainMapping");
+    controller.on_config::<DomainMapping>(world.config.clone());
+    let services = world.on_mapped::<Service>(&mut controller);
+    let routes = world.on_mapped::<Route>(&mut controller);
+    let plain = world.on_mapped::<core::Service>(&mut controller);
+    let all = mappings.clone();
+    let claims = controller.on_change::<ClusterDomainClaim>(move |change, plan| {
+        let host = name(&change.last().metadata);
+        let holder = |it: &Arc<ClusterDomainClaim>| it.spec.namespace.clone();
+        let (old, new) = (change.old.map(holder), change.new.map(holder));
+        new.iter().for_each(|it| plan(Key::new(it, host)));
+        if old.is_some() && old != new {
+            // It is free, or another's: who had it and who waits for it may be in any namespace.
+            let same = all.all().into_iter().filter(|it| name(&it.metadata) == host);
+            same.for_each(|it| plan(Key::of(&*it)));
+        }
+    });
+
+    let config = world.config.clone();
+    let plan = move |key: &Key, now: Timestamp| {
+        let Some(mapping) = mappings.at(key) else { return Plan::nothing() };
+        let claim = claims.get("", &key.name);
+        let ingress =
+            ingresses.get(&key.namespace, &domain_mapping::ingress::ingress_name(&mapping));
+        let seen = domain_mapping::Seen {
+            claim: claim.as_deref(),
+            lookup: domain_mapping::target::Lookup {
+                service: &|namespace, name| services.get(namespace, name),
+                route: &|namespace, name| routes.get(namespace, name),
+                plain: &|namespace, name| plain.get(namespace, name),
+            },
+            ingress: ingress.as_deref(),
+        };
+        let config = config.borrow().clone();
+        domain_mapping::plan(&mapping, seen, &config, now)
     };
     controller.run(PlanFn(plan), recorder).await;
 }

@@ -21,6 +21,7 @@ const LISTS: &[(&str, &str)] = &[
     ("/apis/serving.knative.dev/v1", "configurations"),
     ("/apis/serving.knative.dev/v1", "revisions"),
     ("/apis/serving.knative.dev/v1", "routes"),
+    ("/apis/serving.knative.dev/v1beta1", "domainmappings"),
     ("/apis/autoscaling.internal.knative.dev/v1alpha1", "podautoscalers"),
     ("/apis/networking.internal.knative.dev/v1alpha1", "ingresses"),
     ("/apis/networking.internal.knative.dev/v1alpha1", "serverlessservices"),
@@ -34,6 +35,7 @@ const RECORDERS: &[&str] = &[
     "configuration-controller",
     "revision-controller",
     "route-controller",
+    "domainmapping-controller",
     "serverlessservice-controller",
 ];
 
