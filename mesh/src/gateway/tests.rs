@@ -420,3 +420,74 @@ async fn the_status_follows_the_secret() {
     put(&cluster, 3, spec(json!([])));
     assert!(users.find(&key).is_empty());
 }
+
+/// The Ingresses of a Route and of a DomainMapping that leads to it, as the controller makes them.
+#[tokio::test]
+async fn a_domain_leads_through_its_route_to_the_revision() {
+    let (cluster, gateway) = gateway().await;
+    let ingress = |name: &str, version: u32, spec: Value| {
+        let object = json!({
+            "metadata": {"name": name, "namespace": "ns", "uid": name,
+                "resourceVersion": version.to_string(),
+                "annotations": {"networking.knative.dev/ingress.class": api::keys::networking::WEFT_CLASS}},
+            "spec": spec,
+        });
+        cluster.wrote(serde_json::from_value::<Ingress>(object).expect("an Ingress"));
+    };
+    let hosts = ["hello.ns", "hello.ns.svc", "hello.ns.svc.cluster.local"];
+    let route = |revision_name: &str| {
+        let paths = json!([{"splits": [revision(revision_name, 100)]}]);
+        json!({"httpOption": "Enabled", "rules": [
+            {"hosts": hosts, "visibility": "ClusterLocal", "http": {"paths": paths}},
+            {"hosts": ["hello.ns.example.com"], "visibility": "ExternalIP", "http": {"paths": paths}},
+        ]})
+    };
+    let domain = |target: &str, option: &str| {
+        json!({"httpOption": option, "rules": [{
+            "hosts": ["mine.example.org"], "visibility": "ExternalIP", "http": {"paths": [{
+                "rewriteHost": format!("{target}.ns.svc.cluster.local"),
+                "splits": [{"appendHeaders": {"K-Original-Host": "mine.example.org"}, "percent": 100,
+                    "serviceName": target, "serviceNamespace": "ns", "servicePort": 80}]}]}}]})
+    };
+    ingress("hello", 2, route("hello-00001"));
+    ingress("mine.example.org", 2, domain("hello", "Enabled"));
+    let mine = [("host", "mine.example.org:8080")];
+    let (status, text) = ask(&gateway, EXTERNAL, &mine).await;
+    assert!(status == 503 && text.contains("ns/hello"), "without its name: {status} {text}");
+
+    // The Route's placeholder, which points at the gateway.
+    let placeholder = json!({
+        "metadata": {"name": "hello", "namespace": "ns", "uid": "s", "resourceVersion": "2"},
+        "spec": {"type": "ExternalName", "externalName": "gateway-internal.invalid"}});
+    cluster.wrote(
+        serde_json::from_value::<k8s_openapi::api::core::v1::Service>(placeholder)
+            .expect("a Service"),
+    );
+    for visibility in [EXTERNAL, LOCAL] {
+        let (status, text) = ask(&gateway, visibility, &mine).await;
+        assert_eq!(status, 200, "{text}");
+        let expected = "revision ns/hello-00001 host=hello.ns.svc.cluster.local \
+                        k-original-host=mine.example.org knative-serving-namespace=ns \
+                        knative-serving-revision=hello-00001 x-forwarded-for=10.9.8.7 \
+                        x-forwarded-proto=http";
+        assert_eq!(text, expected);
+    }
+    // A prober of the domain hears the hash of the domain's Ingress, and so does who asks beyond it.
+    let object = cluster.cache::<Ingress>().get("ns", "mine.example.org").expect("the Ingress");
+    let hash = table::hash(&object);
+    let probe = [mine[0], ("k-network-probe", "probe"), ("k-network-hash", "override")];
+    assert_eq!(ask(&gateway, EXTERNAL, &probe).await, (200, format!("hash={hash} ")));
+    let (_, text) = ask(&gateway, EXTERNAL, &[mine[0], ("k-network-hash", "override")]).await;
+    assert!(text.contains(&format!("k-network-hash={hash}")), "{text}");
+
+    // The domain follows the Route wherever it leads, and is taken elsewhere by itself.
+    ingress("hello", 3, route("hello-00002"));
+    let (_, text) = ask(&gateway, EXTERNAL, &mine).await;
+    assert!(text.starts_with("revision ns/hello-00002"), "{text}");
+    ingress("mine.example.org", 3, domain("hello", "Redirected"));
+    let secure = "https://mine.example.org/".to_owned();
+    assert_eq!(ask(&gateway, EXTERNAL, &mine).await, (301, secure));
+    ingress("mine.example.org", 4, domain("other", "Enabled"));
+    assert_eq!(ask(&gateway, EXTERNAL, &mine).await.0, 503);
+    assert_eq!(ask(&gateway, EXTERNAL, &[("host", "hello.ns.example.com")]).await.0, 200);
+}
