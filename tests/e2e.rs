@@ -6,6 +6,8 @@ mod bad_input;
 mod commands;
 #[path = "e2e/containers.rs"]
 mod containers;
+#[path = "e2e/domains.rs"]
+mod domains;
 #[path = "e2e/gateway.rs"]
 mod gateway;
 #[path = "e2e/hello.rs"]

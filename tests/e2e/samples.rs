@@ -17,9 +17,10 @@ use tokio_tungstenite::{
 };
 
 /// The manifests, in the order in which they are applied.
-const SAMPLES: [&str; 6] = [
+const SAMPLES: [&str; 7] = [
     "blue-green/1-blue.yaml",
     "blue-green/2-green.yaml",
+    "domain-mapping.yaml",
     "grpc.yaml",
     "hello.yaml",
     "slow.yaml",
@@ -65,6 +66,10 @@ async fn every_sample_works_from_zero() {
 async fn hello(platform: &Platform) {
     let host = platform.host("hello").await;
     assert_eq!(platform.get(&host, "/").await.unwrap().ok().unwrap(), "Hello World!\n");
+    let mapped = "greetings.localhost";
+    let line = format!("wait dm/{mapped} --for=condition=Ready --timeout=60s");
+    platform.kubectl().run(&line).await.ok();
+    assert_eq!(platform.get(mapped, "/").await.unwrap().ok().unwrap(), "Hello World!\n");
 }
 
 async fn slow(platform: &Platform) {
