@@ -1,5 +1,5 @@
-//! Ingress (what the mesh routes), ClusterDomainClaim and ServerlessService (written for others, never
-//! read).
+//! Ingress (what the mesh routes), ClusterDomainClaim, Certificate (what others provide) and
+//! ServerlessService (written for others, never read).
 //!
 //! The fields stand in upstream's order, and what upstream leaves out is left out: the hash of an Ingress is made of
 //! its text (`mesh::table::hash`), and others compute it too.
@@ -7,7 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::util::intstr::IntOrString};
+use k8s_openapi::{
+    api::core::v1::ObjectReference,
+    apimachinery::pkg::{apis::meta::v1::Time, util::intstr::IntOrString},
+};
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
@@ -181,6 +184,63 @@ pub struct ClusterDomainClaimSpec {
     /// The namespace.
     #[serde(default)]
     pub namespace: String,
+}
+
+/// A certificate to be made, and kept in a Secret, by whoever provides its class.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "networking.internal.knative.dev",
+    version = "v1alpha1",
+    kind = "Certificate",
+    status = "CertificateStatus",
+    namespaced,
+    derive = "Default",
+    derive = "PartialEq",
+    schema = "disabled"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateSpec {
+    /// The hosts; one may begin with `*.`.
+    #[serde(default)]
+    pub dns_names: Vec<String>,
+    /// What all hosts end with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Where the certificate and its key will be.
+    #[serde(default)]
+    pub secret_name: String,
+}
+
+/// What is known of a Certificate.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateStatus {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// What the hosts must answer, so that an authority believes that they are ours.
+    #[serde(default, rename = "http01Challenges", skip_serializing_if = "Vec::is_empty")]
+    pub challenges: Vec<Challenge>,
+    /// When the certificate ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Time>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+}
+
+/// A URL that an authority will ask for, and the Service that knows the answer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Challenge {
+    #[serde(default)]
+    pub service_name: String,
+    #[serde(default)]
+    pub service_namespace: String,
+    #[serde(default = "no_port")]
+    pub service_port: IntOrString,
+    #[serde(default)]
+    pub url: String,
 }
 
 /// The two Services of a revision and which of them requests take.

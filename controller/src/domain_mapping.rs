@@ -5,13 +5,15 @@
 
 use api::{
     condition::Set,
-    networking::{ClusterDomainClaim, ClusterDomainClaimSpec, Ingress, IngressTls},
+    networking::{
+        Certificate, Challenge, ClusterDomainClaim, ClusterDomainClaimSpec, Ingress, IngressTls,
+    },
     serving::{Address, DomainMapping, DomainMappingStatus},
 };
-use config::Config;
+use config::{Config, network::HttpProtocol};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use runtime::plan::{Plan, Write, is_controlled_by};
+use runtime::plan::{Plan, Write, is_controlled_by, status_write};
 
 use crate::{
     finalizer,
@@ -20,9 +22,11 @@ use crate::{
     route::domain::{self, Visibility},
 };
 
+pub mod certificate;
 pub mod ingress;
 pub mod target;
 
+use certificate::Standing;
 use target::{Lookup, Target};
 
 /// The conditions of a DomainMapping.
@@ -43,8 +47,19 @@ pub struct Seen<'a> {
     pub claim: Option<&'a ClusterDomainClaim>,
     /// Finds what the host leads to.
     pub lookup: Lookup<'a>,
+    /// The Certificate of [`certificate::certificate_name`].
+    pub certificate: Option<&'a Certificate>,
     /// The Ingress of [`ingress::ingress_name`].
     pub ingress: Option<&'a Ingress>,
+}
+
+/// What a host has for HTTPS.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Secured {
+    /// The certificate, where there is one.
+    pub tls: Option<IngressTls>,
+    /// What has to be answered for there to be one.
+    pub challenges: Vec<Challenge>,
 }
 
 /// What to do about a DomainMapping.
@@ -89,9 +104,9 @@ fn reconcile(
     if !is_claimed(mapping, seen, config, status, plan, now)? {
         return Ok(());
     }
-    let tls = tls(mapping, status, now);
+    let Some(secured) = secure(mapping, seen, config, status, plan, now)? else { return Ok(()) };
     let target = resolve(mapping, seen, status, now)?;
-    let wanted = ingress::ingress(mapping, &target, tls, config)?;
+    let wanted = ingress::ingress(mapping, &target, &secured, config)?;
     if crate::ingress::place(mapping, &wanted, seen.ingress, plan) {
         let found = seen.ingress.expect("what is observed is there");
         crate::ingress::take(CONDITIONS, &mut status.conditions, found, now);
@@ -163,37 +178,87 @@ fn give_back(mapping: &DomainMapping, seen: Seen, config: &Config) -> Option<Wri
     own.filter(|_| config.network.autocreate_cluster_domain_claims).map(Write::delete)
 }
 
-/// The certificate of the host, where the mapping names one.
-fn tls(
+/// Sees to the certificate of the host, and says in the URL whether there is one. Nothing where it is
+/// being made: the mapping is planned again when it is there.
+fn secure(
     mapping: &DomainMapping,
+    seen: Seen,
+    config: &Config,
     status: &mut DomainMappingStatus,
+    plan: &mut Plan,
     now: Timestamp,
-) -> Option<IngressTls> {
-    let conditions = &mut status.conditions;
-    let Some(tls) = &mapping.spec.tls else {
+) -> Result<Option<Secured>, String> {
+    const TYPE: &str = CERTIFICATE_PROVISIONED;
+    let host = name(&mapping.metadata);
+    let with = |secret: &str| Secured {
+        tls: Some(IngressTls {
+            hosts: vec![host.to_owned()],
+            secret_name: Some(secret.to_owned()),
+            secret_namespace: mapping.metadata.namespace.clone(),
+        }),
+        challenges: Vec::new(),
+    };
+    if let Some(tls) = &mapping.spec.tls {
+        let message = "TLS certificate was provided externally";
+        let conditions = &mut status.conditions;
         CONDITIONS.mark_true_because(
             conditions,
-            CERTIFICATE_PROVISIONED,
-            "TLSNotEnabled",
-            "external-domain-tls is not enabled",
+            TYPE,
+            "CertificateExternallyProvided",
+            message,
             now,
         );
-        return None;
-    };
-    CONDITIONS.mark_true_because(
-        conditions,
-        CERTIFICATE_PROVISIONED,
-        "CertificateExternallyProvided",
-        "TLS certificate was provided externally",
-        now,
-    );
-    let host = name(&mapping.metadata);
-    set_url(status, format!("https://{host}"));
-    Some(IngressTls {
-        hosts: vec![host.to_owned()],
-        secret_name: Some(tls.secret_name.clone()),
-        secret_namespace: mapping.metadata.namespace.clone(),
-    })
+        set_url(status, format!("https://{host}"));
+        return Ok(Some(with(&tls.secret_name)));
+    }
+    if !certificate::is_wanted(mapping, config) {
+        let message = "external-domain-tls is not enabled";
+        let conditions = &mut status.conditions;
+        CONDITIONS.mark_true_because(conditions, TYPE, "TLSNotEnabled", message, now);
+        return Ok(Some(Secured::default()));
+    }
+
+    let its_name = certificate::certificate_name(mapping);
+    let mut failed = status.clone();
+    let standing =
+        certificate::place(mapping, seen.certificate, config, plan).inspect_err(|_| {
+            let message = format!("There is an existing certificate {its_name} that we don't own.");
+            CONDITIONS.mark_false(
+                &mut status.conditions,
+                TYPE,
+                "CertificateNotOwned",
+                &message,
+                now,
+            );
+        })?;
+    if standing == Standing::Ready {
+        CONDITIONS.mark_true(&mut status.conditions, TYPE, now);
+        set_url(status, format!("https://{host}"));
+        return Ok(Some(with(&its_name)));
+    }
+    let conditions = &mut status.conditions;
+    if config.network.http_protocol == HttpProtocol::Enabled {
+        let message = format!("Certificate {its_name} is not ready downgrade HTTP.");
+        CONDITIONS.mark_true_because(conditions, TYPE, "HTTPDowngrade", &message, now);
+        set_url(status, domain::plain_url(host, config));
+    } else {
+        let message = format!("Certificate {its_name} is not ready.");
+        CONDITIONS.mark_unknown(conditions, TYPE, "CertificateNotReady", &message, now);
+        set_url(status, format!("https://{host}"));
+    }
+    match standing {
+        Standing::Waiting(challenges) => Ok(Some(Secured { tls: None, challenges })),
+        Standing::New | Standing::Ready => {
+            let message = format!("Certificate {its_name} failed to be provisioned.");
+            let conditions = &mut failed.conditions;
+            CONDITIONS.mark_false(conditions, TYPE, "CertificateProvisionFailed", &message, now);
+            let (mapping, before) = (mapping.clone(), mapping.status.clone());
+            CONDITIONS.end(conditions, before.as_ref().map_or(&[], |it| &it.conditions[..]));
+            plan.status_after_failure =
+                Some(Box::new(move |_| status_write(&mapping, before.as_ref(), &failed)));
+            Ok(None)
+        }
+    }
 }
 
 /// What the host leads to.

@@ -13,7 +13,7 @@ use ::config::Config;
 use api::{
     autoscaling::PodAutoscaler,
     keys::serving,
-    networking::{ClusterDomainClaim, Ingress},
+    networking::{Certificate, ClusterDomainClaim, Ingress},
     serving::{Configuration, DomainMapping, Revision, Route, Service},
 };
 use jiff::Timestamp;
@@ -217,6 +217,7 @@ async fn routes(world: &World, recorder: Recorder) {
 async fn domain_mappings(world: &World, recorder: Recorder) {
     let mut controller = Controller::new(&world.cluster);
     let mappings = controller.plans::<DomainMapping>();
+    let certificates = controller.on_owned::<Certificate>("DomainMapping");
     let ingresses = controller.on_owned::<Ingress>("DomainMapping");
     controller.on_config::<DomainMapping>(world.config.clone());
     let services = world.on_mapped::<Service>(&mut controller);
@@ -239,6 +240,8 @@ async fn domain_mappings(world: &World, recorder: Recorder) {
     let plan = move |key: &Key, now: Timestamp| {
         let Some(mapping) = mappings.at(key) else { return Plan::nothing() };
         let claim = claims.get("", &key.name);
+        let certificate = certificates
+            .get(&key.namespace, &domain_mapping::certificate::certificate_name(&mapping));
         let ingress =
             ingresses.get(&key.namespace, &domain_mapping::ingress::ingress_name(&mapping));
         let seen = domain_mapping::Seen {
@@ -248,6 +251,7 @@ async fn domain_mappings(world: &World, recorder: Recorder) {
                 route: &|namespace, name| routes.get(namespace, name),
                 plain: &|namespace, name| plain.get(namespace, name),
             },
+            certificate: certificate.as_deref(),
             ingress: ingress.as_deref(),
         };
         let config = config.borrow().clone();

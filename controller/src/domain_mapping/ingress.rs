@@ -1,6 +1,6 @@
 //! The Ingress of a DomainMapping: its host is another name of a host that has a place already.
 //!
-//! Pure: a target and the configuration in, an object out.
+//! Pure: a target, its security and the configuration in, an object out.
 //! Source: knative/serving `pkg/reconciler/domainmapping/resources/ingress.go`.
 
 use std::collections::BTreeMap;
@@ -9,8 +9,8 @@ use api::{
     keys::serving,
     names::child_name,
     networking::{
-        HttpIngressPath, HttpIngressRule, Ingress, IngressBackendSplit, IngressRule, IngressSpec,
-        IngressTls,
+        Challenge, HttpIngressPath, HttpIngressRule, Ingress, IngressBackendSplit, IngressRule,
+        IngressSpec,
     },
     serving::DomainMapping,
 };
@@ -18,7 +18,10 @@ use config::Config;
 use k8s_openapi::apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString};
 use runtime::plan::owner;
 
-use super::target::Target;
+use super::{
+    Secured,
+    target::{self, Target},
+};
 use crate::metadata::{self, name, namespace, uid};
 
 /// Tells the container which host the client asked for, though the request goes by another.
@@ -35,27 +38,34 @@ pub fn ingress_name(mapping: &DomainMapping) -> String {
 pub fn ingress(
     mapping: &DomainMapping,
     target: &Target,
-    tls: Option<IngressTls>,
+    secured: &Secured,
     config: &Config,
 ) -> Result<Ingress, String> {
     let meta = &mapping.metadata;
     let host = name(meta).to_owned();
+    let split = IngressBackendSplit {
+        append_headers: Some(BTreeMap::from([(ORIGINAL_HOST.to_owned(), host.clone())])),
+        percent: Some(100),
+        service_name: target.service.clone(),
+        service_namespace: namespace(meta).to_owned(),
+        service_port: IntOrString::Int(PORT),
+    };
     let path = HttpIngressPath {
         rewrite_host: Some(target.host.clone()),
-        splits: vec![IngressBackendSplit {
-            append_headers: Some(BTreeMap::from([(ORIGINAL_HOST.to_owned(), host.clone())])),
-            percent: Some(100),
-            service_name: target.service.clone(),
-            service_namespace: namespace(meta).to_owned(),
-            service_port: IntOrString::Int(PORT),
-        }],
+        splits: vec![split],
         ..HttpIngressPath::default()
     };
-    let rule = IngressRule {
-        hosts: vec![host],
-        http: Some(HttpIngressRule { paths: vec![path] }),
+    // Authorities may ask a host that is shorter than ours.
+    let (own, others): (Vec<&Challenge>, Vec<&Challenge>) =
+        secured.challenges.iter().partition(|it| target::parts(&it.url).0 == host);
+    let paths = own.into_iter().rev().map(answer).chain([path]).collect();
+    let rule = |host: &str, paths: Vec<HttpIngressPath>| IngressRule {
+        hosts: vec![host.to_owned()],
+        http: Some(HttpIngressRule { paths }),
         visibility: Some("ExternalIP".to_owned()),
     };
+    let others = others.into_iter().map(|it| rule(target::parts(&it.url).0, vec![answer(it)]));
+    let rules = [rule(&host, paths)].into_iter().chain(others).collect();
     let labels = metadata::with(
         meta.labels.clone().unwrap_or_default(),
         [
@@ -74,9 +84,25 @@ pub fn ingress(
         },
         spec: IngressSpec {
             http_option: crate::ingress::http_option(meta, config)?,
-            rules: vec![rule],
-            tls: tls.into_iter().collect(),
+            rules,
+            tls: secured.tls.iter().cloned().collect(),
         },
         status: None,
     })
+}
+
+/// The path at which an authority asks for the answer to a challenge.
+fn answer(challenge: &Challenge) -> HttpIngressPath {
+    let split = IngressBackendSplit {
+        append_headers: None,
+        percent: Some(100),
+        service_name: challenge.service_name.clone(),
+        service_namespace: challenge.service_namespace.clone(),
+        service_port: challenge.service_port.clone(),
+    };
+    HttpIngressPath {
+        path: Some(target::parts(&challenge.url).1.to_owned()),
+        splits: vec![split],
+        ..HttpIngressPath::default()
+    }
 }

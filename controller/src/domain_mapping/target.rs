@@ -140,7 +140,7 @@ fn address(reference: &Reference, own: &str, lookup: Lookup) -> Result<String, S
 }
 
 /// Host, with a port if there is one, and path of a URL.
-fn parts(url: &str) -> (&str, &str) {
+pub fn parts(url: &str) -> (&str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     (authority, rest.split(['?', '#']).next().unwrap_or_default())

@@ -22,6 +22,7 @@ struct Around {
     claim: Option<&'static str>,
     /// The address of the Knative Service `hello`, which is there.
     address: Option<&'static str>,
+    certificate: Option<Certificate>,
     ingress: Option<Ingress>,
     config: Config,
 }
@@ -29,7 +30,8 @@ struct Around {
 impl Default for Around {
     fn default() -> Self {
         let config = Config::default();
-        Around { claim: Some("ns"), address: Some(ADDRESS), ingress: None, config }
+        let (claim, address) = (Some("ns"), Some(ADDRESS));
+        Around { claim, address, certificate: None, ingress: None, config }
     }
 }
 
@@ -82,7 +84,8 @@ fn planned(mapping: &DomainMapping, around: &Around) -> Plan {
             is_hello(namespace, name).then(|| Arc::new(core::Service::default()))
         },
     };
-    let seen = Seen { claim: claim.as_ref(), lookup, ingress: around.ingress.as_ref() };
+    let (certificate, ingress) = (around.certificate.as_ref(), around.ingress.as_ref());
+    let seen = Seen { claim: claim.as_ref(), lookup, certificate, ingress };
     plan(mapping, seen, &around.config, moment())
 }
 
@@ -441,4 +444,129 @@ fn is_ready_when_its_ingress_is_and_then_left_alone() {
         assert!(body.contains("IngressNotConfigured") || says == waiting, "{body}");
         assert!(body.contains("\"observedGeneration\":2"), "{body}");
     }
+}
+
+/// With certificates for hosts, and `certificate` for this one.
+fn with_tls(http_protocol: HttpProtocol, certificate: Option<Certificate>) -> Around {
+    let mut around = Around { certificate, ..Around::default() };
+    around.config.network.external_domain_tls = true;
+    around.config.network.http_protocol = http_protocol;
+    around
+}
+
+/// The Certificate that is made first.
+fn ordered() -> Certificate {
+    let plan = planned(&mapping(json!({})), &with_tls(HttpProtocol::Enabled, None));
+    assert_eq!(writes(&plan), ["Create Certificate"]);
+    let event = plan.writes[0].event.as_ref().unwrap();
+    assert_eq!(event.message, "Created Certificate ns/mine.example.org");
+    let mut made: Certificate = serde_json::from_str(&plan.writes[0].body).unwrap();
+    made.metadata.generation = Some(1);
+    made.metadata.resource_version = Some("9".to_owned());
+    made
+}
+
+#[test]
+fn orders_a_certificate_where_hosts_have_them() {
+    let made = ordered();
+    let labels = serde_json::to_value(&made.metadata.labels).unwrap();
+    let expected = json!({"serving.knative.dev/domainMappingUID": HOST,
+        "networking.knative.dev/certificate-type": "external-domain"});
+    assert_eq!(labels, expected);
+    let class = "cert-manager.certificate.networking.knative.dev";
+    let annotations = json!({"networking.knative.dev/certificate.class": class});
+    assert_eq!(serde_json::to_value(&made.metadata.annotations).unwrap(), annotations);
+    let spec = json!({"dnsNames": [HOST], "domain": HOST, "secretName": HOST});
+    assert_eq!(serde_json::to_value(&made.spec).unwrap(), spec);
+
+    let around = with_tls(HttpProtocol::Enabled, None);
+    for (key, value, refuses) in [
+        ("networking.knative.dev/disableAutoTLS", "true", true),
+        ("networking.knative.dev/disable-external-domain-tls", "T", true),
+        ("networking.knative.dev/disable-external-domain-tls", "false", false),
+        ("networking.knative.dev/disable-auto-tls", "maybe", false),
+    ] {
+        let over = json!({"metadata": {"annotations": { key: value }}});
+        let plan = planned(&mapping(over), &around);
+        let makes = if refuses { "Create Ingress" } else { "Create Certificate" };
+        assert_eq!(writes(&plan), [makes], "{key}={value}");
+    }
+
+    // The API may refuse it.
+    let plan = planned(&mapping(json!({})), &around);
+    let write = (plan.status_after_failure.unwrap())("no").unwrap();
+    let message = "Certificate mine.example.org failed to be provisioned.";
+    assert!(write.body.contains("CertificateProvisionFailed"), "{}", write.body);
+    assert!(write.body.contains(message), "{}", write.body);
+
+    let mut others = ordered();
+    others.metadata.owner_references = None;
+    let plan = planned(&mapping(json!({})), &with_tls(HttpProtocol::Enabled, Some(others)));
+    assert_eq!(said(&status(&plan), CERTIFICATE_PROVISIONED), "False CertificateNotOwned");
+    let why = "notowned: owner: mine.example.org with Type *v1beta1.DomainMapping does not own \
+               Certificate: \"mine.example.org\"";
+    assert_eq!(plan.error.as_deref(), Some(why));
+    assert_eq!(writes(&plan), [""; 0]);
+}
+
+#[test]
+fn is_secure_when_its_certificate_is_there() {
+    let ready =
+        json!({"observedGeneration": 1, "conditions": [{"type": "Ready", "status": "True"}]});
+    let stale =
+        json!({"observedGeneration": 0, "conditions": [{"type": "Ready", "status": "True"}]});
+    let (open, shut) = (HttpProtocol::Enabled, HttpProtocol::Redirected);
+    let (downgrade, not_ready) = ("True HTTPDowngrade", "Unknown CertificateNotReady");
+    for (protocol, found, says, scheme, is_secure) in [
+        (open, &ready, "True", "https", true),
+        (shut, &ready, "True", "https", true),
+        (open, &stale, downgrade, "http", false),
+        (shut, &stale, not_ready, "https", false),
+        (open, &json!({}), downgrade, "http", false),
+        (shut, &json!({}), not_ready, "https", false),
+    ] {
+        let mut certificate = ordered();
+        certificate.status = Some(serde_json::from_value(found.clone()).unwrap());
+        let plan = planned(&mapping(json!({})), &with_tls(protocol, Some(certificate)));
+        let status = status(&plan);
+        assert_eq!(said(&status, CERTIFICATE_PROVISIONED), says);
+        assert_eq!(status.url, Some(format!("{scheme}://{HOST}")));
+        let tls = serde_json::to_value(made(&plan).spec.tls).unwrap();
+        let own = json!([{"hosts": [HOST], "secretName": HOST, "secretNamespace": "ns"}]);
+        assert_eq!(tls, if is_secure { own } else { json!([]) }, "{protocol:?} {found}");
+    }
+    let mut changed = ordered();
+    changed.spec.dns_names.clear();
+    let plan = planned(&mapping(json!({})), &with_tls(open, Some(changed)));
+    assert_eq!(writes(&plan), ["Replace Certificate", "Create Ingress"]);
+}
+
+#[test]
+fn answers_the_challenges_of_its_certificate() {
+    let mut certificate = ordered();
+    let challenge = |host: &str, path: &str| {
+        json!({"url": format!("http://{host}/.well-known/acme-challenge/{path}"),
+            "serviceName": "solver", "serviceNamespace": "certs", "servicePort": 8090})
+    };
+    let challenges =
+        json!([challenge(HOST, "two"), challenge("example.org", "short"), challenge(HOST, "one")]);
+    let status = json!({ "http01Challenges": challenges });
+    certificate.status = Some(serde_json::from_value(status).unwrap());
+    let around = with_tls(HttpProtocol::Enabled, Some(certificate));
+    let rules = made(&planned(&mapping(json!({})), &around)).spec.rules;
+    let mut described = Vec::new();
+    for rule in &rules {
+        for path in &rule.http.as_ref().unwrap().paths {
+            let place = format!("{}{}", rule.hosts[0], path.path.as_deref().unwrap_or_default());
+            described.push((place, path.splits[0].service_name.as_str()));
+        }
+    }
+    let expected = [
+        ("mine.example.org/.well-known/acme-challenge/two", "solver"),
+        ("mine.example.org/.well-known/acme-challenge/one", "solver"),
+        ("mine.example.org", "hello"),
+        ("example.org/.well-known/acme-challenge/short", "solver"),
+    ];
+    let expected = expected.map(|(place, service)| (place.to_owned(), service));
+    assert_eq!(described, expected);
 }

@@ -90,13 +90,21 @@ pub fn visibility(route: &Route, config: &Config) -> Visibility {
 /// The URL of a host; hosts outside the cluster carry the gateway's port where it is not the
 /// scheme's own.
 pub fn url(host: &str, visibility: Visibility, config: &Config) -> String {
-    let network = &config.network;
-    match (visibility, network.external_port) {
-        (Visibility::ClusterLocal, _) => format!("http://{host}"),
-        (Visibility::External, None) => format!("{}://{host}", network.default_external_scheme),
-        (Visibility::External, Some(port)) => {
-            format!("{}://{host}:{port}", network.default_external_scheme)
-        }
+    match visibility {
+        Visibility::ClusterLocal => format!("http://{host}"),
+        Visibility::External => outside(&config.network.default_external_scheme, host, config),
+    }
+}
+
+/// The URL of a host outside the cluster that has no certificate.
+pub fn plain_url(host: &str, config: &Config) -> String {
+    outside("http", host, config)
+}
+
+fn outside(scheme: &str, host: &str, config: &Config) -> String {
+    match config.network.external_port {
+        None => format!("{scheme}://{host}"),
+        Some(port) => format!("{scheme}://{host}:{port}"),
     }
 }
 
