@@ -52,6 +52,7 @@ use crate::{
 
 pub mod account;
 pub mod cgroup;
+pub mod devices;
 pub mod environment;
 pub mod kept;
 pub mod leftovers;

@@ -153,6 +153,35 @@ async fn containers_run_as_whom_they_ask_for_within_their_limits() {
     .await;
     let row = platform.kubectl().run("get pod hungry --no-headers").await.ok();
     assert!(row.contains("OOMKilled"), "{row}");
+
+    if may_isolate() {
+        let line = "cat $(ls /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null)";
+        platform.apply(&script("limited", line, rest)).await;
+        prints(&platform, "limited", &format!("{}\n", 48 << 20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_have_devices_of_their_own() {
+    if !may_isolate() {
+        // They have the machine's then, and nothing is promised.
+        return;
+    }
+    let platform = super::kubectl::with_shell().await;
+    let lines = [
+        "echo devices $(ls -I tty -I random /dev)",
+        "readlink /dev/fd /dev/stdout",
+        "echo a > /dev/shm/a && cat /dev/shm/a && echo b > /dev/null && head -c 3 /dev/zero | wc -c",
+        "echo x > /dev/mine || echo sealed",
+    ];
+    platform.apply(&script("mine", &lines.join("; "), "")).await;
+    let devices = "fd full null ptmx pts shm stderr stdin stdout termination-log urandom zero";
+    let wanted = format!("devices {devices}\n/proc/self/fd\n/proc/self/fd/1\na\n3\n");
+    prints(&platform, "mine", &wanted).await;
+    prints(&platform, "mine", "sealed").await;
+    // Nobody else sees what one container shares with itself.
+    platform.apply(&script("other", "ls -A /dev/shm | wc -l", "")).await;
+    prints(&platform, "other", "0\n").await;
 }
 
 /// Asks the API for the pods by every way that client libraries know, and tells the codes.

@@ -12,9 +12,12 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Container;
+use rustix::mount::{MountFlags, mount, mount_bind, mount_move, mount_remount};
 
 use crate::node::{environment::thousandths, process::started_ticks, run::PodContext};
 
+/// Where programs look for their limits.
+const PLACE: &str = "/sys/fs/cgroup";
 /// Wait before a container without limits gets its group.
 const LATER: Duration = Duration::from_secs(1);
 /// Jobs that wait for the thread: a few for each of the most pods that one machine runs.
@@ -89,6 +92,14 @@ impl Groups {
         (groups, warning)
     }
 
+    /// The group of a container that has limits, to be shown to it.
+    pub fn group(&self, pod: &PodContext, container: &Container) -> Option<Group> {
+        let layout = self.layout.clone()?;
+        let limits = limits(container);
+        let path = Path::new(&self.name).join(group_name(pod, container));
+        (limits != Limits::default()).then_some(Group { layout, path, limits })
+    }
+
     /// Puts a container's process, and what it starts, into a group of its own, soon.
     pub fn add(&self, pod: &PodContext, container: &Container, pid: i32) {
         if self.layout.is_none() {
@@ -135,6 +146,47 @@ impl Groups {
         if let Err(error) = self.jobs.try_send(job) {
             tracing::warn!(%error, "too many containers start at once to give each its control group");
         }
+    }
+}
+
+/// The group of one container with limits.
+pub struct Group {
+    layout: Layout,
+    /// Below the root of each hierarchy.
+    path: PathBuf,
+    limits: Limits,
+}
+
+impl Group {
+    /// Makes the group and puts it in the place of the machine's in the calling thread's mount namespace, for reading
+    /// only. `staging` is an empty folder.
+    pub fn show(&self, staging: &Path) -> io::Result<()> {
+        let read_only =
+            MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        let make = |root: &Path| -> io::Result<PathBuf> {
+            let path = root.join(&self.path);
+            fs::create_dir_all(&path)?;
+            for (file, value) in files(&self.layout, root, self.limits) {
+                fs::write(path.join(file), value)?;
+            }
+            Ok(path)
+        };
+        if self.layout.unified_limits
+            && let Some(unified) = &self.layout.unified
+        {
+            mount_bind(make(unified)?, PLACE)?;
+            return Ok(mount_remount(PLACE, MountFlags::BIND | read_only, "")?);
+        }
+        mount("tmpfs", staging, "tmpfs", MountFlags::empty(), c"mode=755,size=64k")?;
+        for (name, root) in [("memory", &self.layout.memory), ("cpu", &self.layout.cpu)] {
+            let Some(root) = root else { continue };
+            let place = staging.join(name);
+            fs::create_dir(&place)?;
+            mount_bind(make(root)?, &place)?;
+            mount_remount(&place, MountFlags::BIND | read_only, "")?;
+        }
+        mount_move(staging, PLACE)?;
+        Ok(mount_remount(PLACE, MountFlags::BIND | read_only, "")?)
     }
 }
 

@@ -24,14 +24,14 @@ use serde_json::json;
 use tokio::sync::OnceCell;
 
 use crate::node::{
-    account, environment,
+    account, devices, environment,
     namespace::{self, Namespace},
     run::PodContext,
 };
 
 const RESOLVER: &str = "/etc/resolv.conf";
-/// Where containers leave their termination message unless they say otherwise.
-const LAST_WORDS: &str = "/dev/termination-log";
+/// Where file systems are put together before they are moved to their place; seen by nobody else.
+const STAGING: &str = "staging";
 /// Permissions of projected files whose volume names none, as the API's default.
 const FILE_MODE: i32 = 0o644;
 
@@ -188,10 +188,18 @@ pub async fn mounts(
         plan.push((source, target, mount.read_only == Some(true)));
     }
     let last_words = last_words(pod, container);
+    let group = pod.node.cgroups.group(pod, container);
+    let staging = pod.node.volumes.folder.join(STAGING);
     let mounting = pod.node.spawner.run(move |home| {
         let made = (|| {
             base.enter()?;
             let namespace = namespace::new_mount()?;
+            devices::share_memory()?;
+            if let Some(group) = group {
+                group.show(&staging).map_err(|error| {
+                    io::Error::other(format!("mount the container's control group: {error}"))
+                })?;
+            }
             for (source, target, read_only) in plan {
                 let told = |error: rustix::io::Errno| {
                     io::Error::other(format!("mount {}: {error}", target.display()))
@@ -248,9 +256,13 @@ async fn shared(
             }
         }
     }
+    let staging = pod.node.volumes.folder.join(STAGING);
     let making = pod.node.spawner.run(move |home| {
         let made = (|| {
             let base = namespace::new_mount()?;
+            fs::create_dir_all(&staging)?;
+            devices::replace(&staging)
+                .map_err(|error| io::Error::other(format!("mount a /dev of its own: {error}")))?;
             for (source, target) in mounts {
                 mount_bind_recursive(&source, target)
                     .map_err(|error| io::Error::other(format!("mount {target}: {error}")))?;
@@ -283,10 +295,8 @@ fn resolver(pod: &PodContext, router: std::net::Ipv4Addr) -> io::Result<PathBuf>
 /// The file for a container's termination message and where the container sees it; none where that cannot be.
 fn last_words(pod: &PodContext, container: &Container) -> Option<(PathBuf, PathBuf)> {
     let target = PathBuf::from(container.termination_message_path.as_deref()?);
-    // The usual place stays once it is made: other platforms on this machine mount upon it too.
     let made = match target.to_str() {
-        Some(LAST_WORDS) if target.exists() => Ok(()),
-        Some(LAST_WORDS) => fs::write(&target, ""),
+        Some(devices::LAST_WORDS) => Ok(()),
         _ => pod.node.volumes.prepare_target(&pod.volumes, &target, false),
     };
     match made {
