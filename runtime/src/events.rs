@@ -138,8 +138,9 @@ fn identity(record: &Record) -> u64 {
 
 fn core_event(record: &Record, namespace: &str) -> CoreEvent {
     let about = record.about.name.as_deref().unwrap_or("unknown");
-    // Two events of one object in one nanosecond differ in what they say.
-    let name = format!("{about}.{:x}{:04x}", record.at.as_nanosecond(), identity(record) as u16);
+    // Two events of objects of one name in one nanosecond differ in what they say, and of whom: a few bits of that
+    // would be the same for some of them now and then, and the second event would be lost.
+    let name = format!("{about}.{:x}.{:016x}", record.at.as_nanosecond(), identity(record));
     CoreEvent {
         metadata: ObjectMeta {
             name: Some(name),
@@ -156,5 +157,29 @@ fn core_event(record: &Record, namespace: &str) -> CoreEvent {
         source: Some(EventSource { component: Some(record.component.to_owned()), host: None }),
         reporting_component: Some(record.component.to_owned()),
         ..CoreEvent::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// More than sixteen bits can tell apart.
+    const EVENTS: usize = 70_000;
+
+    #[test]
+    fn events_of_one_moment_have_names_of_their_own() {
+        let record = |number: usize| Record {
+            component: "c",
+            about: ObjectReference { name: Some("hello".to_owned()), ..Default::default() },
+            event: Event::normal("Created", number.to_string()),
+            at: Timestamp::UNIX_EPOCH,
+        };
+        let names: HashSet<String> = (0..EVENTS)
+            .filter_map(|number| core_event(&record(number), "default").metadata.name)
+            .collect();
+        assert_eq!(names.len(), EVENTS);
     }
 }
