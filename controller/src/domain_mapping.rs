@@ -5,6 +5,7 @@
 
 use api::{
     condition::Set,
+    names::child_name,
     networking::{
         Certificate, Challenge, ClusterDomainClaim, ClusterDomainClaimSpec, Ingress, IngressTls,
     },
@@ -47,9 +48,9 @@ pub struct Seen<'a> {
     pub claim: Option<&'a ClusterDomainClaim>,
     /// Finds what the host leads to.
     pub lookup: Lookup<'a>,
-    /// The Certificate of [`certificate::certificate_name`].
+    /// The Certificate of [`children_name`].
     pub certificate: Option<&'a Certificate>,
-    /// The Ingress of [`ingress::ingress_name`].
+    /// The Ingress of [`children_name`].
     pub ingress: Option<&'a Ingress>,
 }
 
@@ -60,6 +61,11 @@ pub struct Secured {
     pub tls: Option<IngressTls>,
     /// What has to be answered for there to be one.
     pub challenges: Vec<Challenge>,
+}
+
+/// Name of a mapping's Ingress, of its Certificate and of the Secret of that: its own, as far as that is short enough.
+pub fn children_name(mapping: &DomainMapping) -> String {
+    child_name(name(&mapping.metadata), "")
 }
 
 /// What to do about a DomainMapping.
@@ -218,7 +224,7 @@ fn secure(
         return Ok(Some(Secured::default()));
     }
 
-    let its_name = certificate::certificate_name(mapping);
+    let its_name = children_name(mapping);
     let mut failed = status.clone();
     let standing =
         certificate::place(mapping, seen.certificate, config, plan).inspect_err(|_| {

@@ -240,10 +240,9 @@ async fn domain_mappings(world: &World, recorder: Recorder) {
     let plan = move |key: &Key, now: Timestamp| {
         let Some(mapping) = mappings.at(key) else { return Plan::nothing() };
         let claim = claims.get("", &key.name);
-        let certificate = certificates
-            .get(&key.namespace, &domain_mapping::certificate::certificate_name(&mapping));
-        let ingress =
-            ingresses.get(&key.namespace, &domain_mapping::ingress::ingress_name(&mapping));
+        let children = domain_mapping::children_name(&mapping);
+        let certificate = certificates.get(&key.namespace, &children);
+        let ingress = ingresses.get(&key.namespace, &children);
         let seen = domain_mapping::Seen {
             claim: claim.as_deref(),
             lookup: domain_mapping::target::Lookup {

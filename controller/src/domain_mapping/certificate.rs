@@ -10,7 +10,6 @@ use api::{
         networking::{CERTIFICATE_CLASS, CERTIFICATE_TYPE, DISABLE_TLS},
         serving,
     },
-    names::child_name,
     networking::{Certificate, CertificateSpec, CertificateStatus, Challenge},
     serving::DomainMapping,
 };
@@ -18,6 +17,7 @@ use config::Config;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use runtime::plan::{Event, Plan, Write, is_controlled_by, is_left_over, owner};
 
+use super::children_name;
 use crate::{
     ingress::is_excluded,
     metadata::{self, Map, name, namespace},
@@ -42,11 +42,6 @@ pub fn is_wanted(mapping: &DomainMapping, config: &Config) -> bool {
     let refuses = metadata::first(&mapping.metadata.annotations, DISABLE_TLS).unwrap_or_default();
     // Admission has refused what says neither yes nor no.
     config.network.external_domain_tls && !parse_bool(refuses).unwrap_or(false)
-}
-
-/// Name of a mapping's Certificate, and of its Secret.
-pub fn certificate_name(mapping: &DomainMapping) -> String {
-    child_name(name(&mapping.metadata), "")
 }
 
 /// Makes the Certificate of `mapping` as wanted and says how far it is; what is wrong where the one of
@@ -109,7 +104,7 @@ pub fn place(
 
 fn certificate(mapping: &DomainMapping, config: &Config) -> Certificate {
     let meta = &mapping.metadata;
-    let its_name = certificate_name(mapping);
+    let its_name = children_name(mapping);
     let class = config.network.certificate_class.as_str();
     let mut annotations = metadata::with(Map::new(), [(CERTIFICATE_CLASS, class)]);
     annotations.extend(metadata::without(&meta.annotations, is_excluded));

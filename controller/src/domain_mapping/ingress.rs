@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use api::{
     keys::serving,
-    names::child_name,
     networking::{
         Challenge, HttpIngressPath, HttpIngressRule, Ingress, IngressBackendSplit, IngressRule,
         IngressSpec,
@@ -19,7 +18,7 @@ use k8s_openapi::apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::I
 use runtime::plan::owner;
 
 use super::{
-    Secured,
+    Secured, children_name,
     target::{self, Target},
 };
 use crate::metadata::{self, name, namespace, uid};
@@ -28,11 +27,6 @@ use crate::metadata::{self, name, namespace, uid};
 const ORIGINAL_HOST: &str = "K-Original-Host";
 /// The port of the Service behind the host.
 const PORT: i32 = 80;
-
-/// Name of a DomainMapping's Ingress: its own, as far as that is short enough.
-pub fn ingress_name(mapping: &DomainMapping) -> String {
-    child_name(name(&mapping.metadata), "")
-}
 
 /// The Ingress of a DomainMapping.
 pub fn ingress(
@@ -75,7 +69,7 @@ pub fn ingress(
     );
     Ok(Ingress {
         metadata: ObjectMeta {
-            name: Some(ingress_name(mapping)),
+            name: Some(children_name(mapping)),
             namespace: meta.namespace.clone(),
             labels: Some(labels),
             annotations: Some(crate::ingress::annotations(meta, config)),
