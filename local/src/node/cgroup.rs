@@ -92,12 +92,13 @@ impl Groups {
         (groups, warning)
     }
 
-    /// The group of a container that has limits, to be shown to it.
+    /// The group of a container whose limits can be set, to be shown to it.
     pub fn group(&self, pod: &PodContext, container: &Container) -> Option<Group> {
         let layout = self.layout.clone()?;
         let limits = limits(container);
+        let can_limit = layout.unified_limits || layout.memory.is_some() || layout.cpu.is_some();
         let path = Path::new(&self.name).join(group_name(pod, container));
-        (limits != Limits::default()).then_some(Group { layout, path, limits })
+        (can_limit && limits != Limits::default()).then_some(Group { layout, path, limits })
     }
 
     /// Puts a container's process, and what it starts, into a group of its own, soon.
@@ -163,14 +164,7 @@ impl Group {
     pub fn show(&self, staging: &Path) -> io::Result<()> {
         let read_only =
             MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        let make = |root: &Path| -> io::Result<PathBuf> {
-            let path = root.join(&self.path);
-            fs::create_dir_all(&path)?;
-            for (file, value) in files(&self.layout, root, self.limits) {
-                fs::write(path.join(file), value)?;
-            }
-            Ok(path)
-        };
+        let make = |root| make(&self.layout, root, &self.path, self.limits);
         if self.layout.unified_limits
             && let Some(unified) = &self.layout.unified
         {
@@ -331,6 +325,18 @@ fn work_off(layout: &Layout, name: &str, jobs: &mpsc::Receiver<Job>) {
     }
 }
 
+/// Makes a group in one hierarchy, unless it is there, and sets its limits as far as the kernel takes them.
+fn make(layout: &Layout, root: &Path, group: &Path, limits: Limits) -> io::Result<PathBuf> {
+    let path = root.join(group);
+    fs::create_dir_all(&path)?;
+    for (file, value) in files(layout, root, limits) {
+        if let Err(error) = fs::write(path.join(file), &value) {
+            tracing::warn!(group = %path.display(), file, value, %error, "set a limit");
+        }
+    }
+    Ok(path)
+}
+
 /// Makes the container's group, sets its limits, and moves the process and its children there.
 fn add(layout: &Layout, name: &str, group: &str, (pid, ticks): (i32, u64), limits: Limits) {
     let any = limits != Limits::default();
@@ -339,16 +345,13 @@ fn add(layout: &Layout, name: &str, group: &str, (pid, ticks): (i32, u64), limit
         if !any && !is_unified && layout.unified.is_some() {
             continue;
         }
-        let path = root.join(name).join(group);
-        if let Err(error) = fs::create_dir_all(&path) {
-            tracing::warn!(group = %path.display(), %error, "make a control group");
-            continue;
-        }
-        for (file, value) in files(layout, root, limits) {
-            if let Err(error) = fs::write(path.join(file), &value) {
-                tracing::warn!(group = %path.display(), file, value, %error, "set a limit");
+        let path = match make(layout, root, &Path::new(name).join(group), limits) {
+            Ok(path) => path,
+            Err(error) => {
+                tracing::warn!(group, root = %root.display(), %error, "make a control group");
+                continue;
             }
-        }
+        };
         if started_ticks(pid) == Some(ticks) {
             // A process that ends meanwhile needs no group.
             let _ = fs::write(path.join("cgroup.procs"), pid.to_string());
