@@ -100,10 +100,8 @@ async fn listen_gateway(wanted: Option<SocketAddr>) -> anyhow::Result<TcpListene
     if let Some(address) = wanted {
         return listen(address, "--http-addr").await;
     }
-    for address in GATEWAYS {
-        if let Ok(listener) = TcpListener::bind(address).await {
-            return Ok(listener);
-        }
+    if let Some(listener) = first_free(GATEWAYS).await {
+        return Ok(listener);
     }
     bail!(
         "open the gateway: neither {} can be bound; name another address with --http-addr",
@@ -116,12 +114,17 @@ async fn listen_secure_gateway(wanted: Option<SocketAddr>) -> anyhow::Result<Opt
     if let Some(address) = wanted {
         return listen(address, "--https-addr").await.map(Some);
     }
-    for address in SECURE_GATEWAYS {
+    Ok(first_free(SECURE_GATEWAYS).await)
+}
+
+/// Listens on the first address that can be bound.
+async fn first_free(addresses: [&str; 2]) -> Option<TcpListener> {
+    for address in addresses {
         if let Ok(listener) = TcpListener::bind(address).await {
-            return Ok(Some(listener));
+            return Some(listener);
         }
     }
-    Ok(None)
+    None
 }
 
 async fn listen(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {

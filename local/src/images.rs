@@ -117,13 +117,10 @@ impl Images {
         self.resolve(name)?.digest()
     }
 
-    /// The whole reference of what `name` stands for now, registry and digest included.
+    /// The whole reference of what `name`, which has no digest, stands for now: with registry and digest.
     pub fn pinned(&self, name: &str) -> Option<String> {
         let digest = self.digest(name)?;
         let plain = plain(name);
-        if plain.contains('@') {
-            return Some(name.to_owned());
-        }
         let whole = match registry(&plain) {
             DOCKER_HUB if plain.contains('/') => format!("{DOCKER_HUB}/{plain}"),
             DOCKER_HUB => format!("{DOCKER_HUB}/library/{plain}"),

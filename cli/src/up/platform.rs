@@ -332,11 +332,14 @@ impl Resolver for LocalImages {
     ) -> Pin<Box<dyn Future<Output = Result<Option<String>, String>> + Send>> {
         let image = question.image;
         let skipped = &config.deployment.registries_skipping_tag_resolving;
-        let answer = match self.0.pinned(&image) {
-            _ if image.contains("@sha256:") => Ok(Some(image)),
-            None => Err(self.0.unknown(&image)),
-            Some(_) if skipped.contains(registry(&image)) => Ok(None),
-            pinned => Ok(pinned),
+        let answer = if image.contains("@sha256:") {
+            Ok(Some(image))
+        } else {
+            match self.0.pinned(&image) {
+                None => Err(self.0.unknown(&image)),
+                Some(_) if skipped.contains(registry(&image)) => Ok(None),
+                pinned => Ok(pinned),
+            }
         };
         Box::pin(std::future::ready(answer))
     }

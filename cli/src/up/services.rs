@@ -101,7 +101,7 @@ async fn install(
     apply::<Endpoints>(client, namespace, part.name, endpoints).await
 }
 
-/// Applies an object as it is written; which needs no kind.
+/// Applies the object `name`; its kind need not be written.
 pub async fn apply<K>(
     client: &Client,
     namespace: &str,
