@@ -21,7 +21,7 @@ spec:
 }
 
 /// A service that greets `who`.
-fn greeter(namespace: &str, name: &str, who: &str) -> String {
+pub fn greeter(namespace: &str, name: &str, who: &str) -> String {
     format!(
         "
 apiVersion: serving.knative.dev/v1

@@ -163,11 +163,12 @@ async fn containers_run_as_whom_they_ask_for_within_their_limits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_have_devices_of_their_own() {
+    let platform = super::kubectl::with_shell().await;
     if !may_isolate() {
-        // They have the machine's then, and nothing is promised.
+        // They have the machine's then, as the platform says of all that pods share.
+        assert!(platform.log().contains("share this machine's network"), "{}", platform.log());
         return;
     }
-    let platform = super::kubectl::with_shell().await;
     let lines = [
         "echo devices $(ls -I tty -I random /dev)",
         "readlink /dev/fd /dev/stdout",

@@ -12,24 +12,13 @@ use serde_json::json;
 use tests::{eventually::eventually, http, parts, platform::Platform};
 use tokio::net::TcpListener;
 
+use super::domains::greeter;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_platforms_do_not_see_each_other() {
     let (one, two) = tokio::join!(Platform::start_beside(), Platform::start_beside());
     for (platform, name) in [(&one, "One"), (&two, "Two")] {
-        let manifest = format!(
-            "
-apiVersion: serving.knative.dev/v1
-kind: Service
-metadata: {{name: hello}}
-spec:
-  template:
-    spec:
-      containers:
-      - image: weft.dev/samples/hello
-        env: [{{name: TARGET, value: {name}}}]
-"
-        );
-        platform.apply(&manifest).await;
+        platform.apply(&greeter("default", "hello", name)).await;
     }
     for (platform, name) in [(&one, "One"), (&two, "Two")] {
         platform.ready("hello").await;
