@@ -124,7 +124,8 @@ fn drop_empty(object: &mut Value) {
     }
 }
 
-fn differ(
+/// Adds what is different below `path`.
+pub fn differ(
     recorded: &Value,
     found: &Value,
     path: &str,

@@ -51,6 +51,8 @@ pub struct Platform {
 /// An answer of the API.
 pub struct Answer {
     pub status: u16,
+    /// The texts of its `Warning` headers.
+    pub warnings: Vec<String>,
     pub body: Value,
 }
 
@@ -124,6 +126,19 @@ impl Platform {
         let body = request.get("body").filter(|it| !it.is_null());
         let body = body.map(Value::to_string).unwrap_or_default();
         self.call(user, &text(&request["method"]), &text(&request["path"]), &headers, body).await
+    }
+
+    /// Opens a watch, whose body is its events.
+    pub async fn watch(&self, path: &str) -> local::api::answer::Body {
+        let user = User {
+            name: "kn-admin".to_owned(),
+            groups: vec!["system:masters".to_owned()],
+            ..User::default()
+        };
+        let request = Request::get(path).body(Full::new(Bytes::new())).expect("a path of a case");
+        let answer = self.api.as_user(user).handle(request).await;
+        assert_eq!(answer.status(), 200, "GET {path}");
+        answer.into_body()
     }
 
     /// The newest version of anything; the same when nothing has changed.
@@ -229,7 +244,14 @@ impl Platform {
         let request = request.body(Full::new(Bytes::from(body))).expect("cases are valid requests");
         let answer = self.api.as_user(user).handle(request).await;
         let status = answer.status().as_u16();
+        let warnings = answer.headers().get_all("warning").iter();
+        let warnings = warnings.filter_map(|it| it.to_str().ok()?.strip_prefix("299 - \""));
+        let warnings = warnings.map(|it| it.trim_end_matches('"').to_owned()).collect();
         let body = answer.into_body().collect().await.expect("bodies in memory are whole");
-        Answer { status, body: serde_json::from_slice(&body.to_bytes()).unwrap_or_default() }
+        Answer {
+            status,
+            warnings,
+            body: serde_json::from_slice(&body.to_bytes()).unwrap_or_default(),
+        }
     }
 }
