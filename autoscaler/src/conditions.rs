@@ -1,7 +1,7 @@
 //! What the status of a PodAutoscaler and of its ServerlessService says.
 //!
 //! Pure: facts in, status out.
-//! Source: knative/serving `pkg/reconciler/autoscaling/kpa/kpa.go`,
+//! Source: knative/serving `pkg/reconciler/autoscaling/{kpa/kpa.go,hpa/hpa.go}`,
 //! `pkg/reconciler/serverlessservice/serverlessservice.go`.
 
 use api::{
@@ -37,6 +37,24 @@ pub struct Facts<'a> {
 pub struct Blocked<'a> {
     pub kind: &'static str,
     pub name: &'a str,
+}
+
+/// What a HorizontalPodAutoscaler says of its target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Pods that there are.
+    pub current: i32,
+    /// Pods that are wanted.
+    pub desired: i32,
+}
+
+/// What keeps a HorizontalPodAutoscaler from doing its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hindered {
+    /// An object of that kind and name is somebody else's.
+    NotOwned(&'static str, String),
+    /// An object of that kind and name could not be made.
+    NotCreated(&'static str, String),
 }
 
 const ACTIVE: &str = "Active";
@@ -120,6 +138,52 @@ pub fn status(
     }
 
     mark_active(&mut status, facts, policy, now);
+    status.observed_generation = generation;
+    AUTOSCALER.end(&mut status.conditions, &before.conditions);
+    status
+}
+
+/// The status that `autoscaler` should have when a HorizontalPodAutoscaler scales its target; `scale` is what that
+/// one counts and wants. Such a target is always active.
+pub fn horizontal_status(
+    autoscaler: &PodAutoscaler,
+    facts: &Facts,
+    scale: Result<Counts, Hindered>,
+    policy: &Policy,
+    now: Timestamp,
+) -> PodAutoscalerStatus {
+    let before = autoscaler.status.clone().unwrap_or_default();
+    let generation = autoscaler.metadata.generation;
+    let mut status = before.clone();
+    let conditions = &mut status.conditions;
+    AUTOSCALER.begin(conditions, generation, before.observed_generation, now);
+    match scale {
+        Err(Hindered::NotOwned(kind, name)) => {
+            let text = format!("There is an existing {kind} \"{name}\" that we do not own.");
+            AUTOSCALER.mark_false(conditions, ACTIVE, "NotOwned", &text, now);
+        }
+        Err(Hindered::NotCreated(kind, name)) => {
+            let text = format!("Failed to create {kind} \"{name}\".");
+            AUTOSCALER.mark_false(conditions, ACTIVE, "FailedCreate", &text, now);
+        }
+        Ok(counts) => {
+            status.metrics_service_name = facts.private_service.map(str::to_owned);
+            status.service_name = facts.public_service.map(str::to_owned);
+            if facts.ready_pods > 0 && facts.private_service.is_some() && facts.blocked.is_none() {
+                AUTOSCALER.mark_true(conditions, SERVICE_READY, now);
+                let least = i32::try_from(policy.min_scale.max(policy.initial_scale));
+                if counts.current >= least.unwrap_or(i32::MAX) {
+                    AUTOSCALER.mark_true(conditions, INITIALIZED, now);
+                }
+            } else {
+                let text = "SKS Services are not ready yet";
+                AUTOSCALER.mark_unknown(conditions, SERVICE_READY, "NotReady", text, now);
+            }
+            AUTOSCALER.mark_true(conditions, ACTIVE, now);
+            status.desired_scale = Some(counts.desired);
+            status.actual_scale = Some(counts.current);
+        }
+    }
     status.observed_generation = generation;
     AUTOSCALER.end(&mut status.conditions, &before.conditions);
     status

@@ -6,6 +6,7 @@ use api::{autoscaling::PodAutoscaler, keys, load::Report, networking::Serverless
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
+    autoscaling::v2::HorizontalPodAutoscaler,
     core::v1::{Endpoints, Service},
     discovery::v1::EndpointSlice,
 };
@@ -29,7 +30,7 @@ use crate::{
     decide::TICK,
     decider::Decider,
     explain::{Entry, Histories},
-    objects,
+    horizontal, objects,
     path::Mode,
     plan::{Known, Outcome, Seen, plan},
     policy::{Policy, policy},
@@ -63,7 +64,7 @@ pub struct Reports {
     sender: mpsc::Sender<Report>,
 }
 
-/// Scales the targets of all PodAutoscalers of the class `kpa`. Clones share everything.
+/// Scales the targets of all PodAutoscalers of the class `kpa`, and has those of the class `hpa` scaled. Clones share everything.
 #[derive(Clone)]
 pub struct Autoscaler {
     shared: Arc<Shared>,
@@ -76,6 +77,7 @@ struct Shared {
     settings: Settings,
     autoscalers: Cache<PodAutoscaler>,
     targets: Cache<Deployment>,
+    horizontals: Cache<HorizontalPodAutoscaler>,
     serverless: Cache<ServerlessService>,
     services: Cache<Service>,
     endpoints: Cache<Endpoints>,
@@ -135,6 +137,7 @@ impl Autoscaler {
             cluster: cluster.clone(),
             config: config.clone(),
             settings,
+            horizontals: controller.on_owned::<HorizontalPodAutoscaler>("PodAutoscaler"),
             serverless: controller.on_owned::<ServerlessService>("PodAutoscaler"),
             services: controller.on_owned::<Service>("ServerlessService"),
             endpoints: controller.on_change::<Endpoints>(move |change, plan| {
@@ -216,18 +219,20 @@ impl Reconcile for Scaler {
 
     fn plan(&self, key: &Key, now: Timestamp) -> Plan<Key> {
         let shared = &self.0;
-        match shared.autoscalers.at(key) {
-            Some(autoscaler) if is_ours(&autoscaler, &shared.config.borrow()) => {
-                if autoscaler.metadata.deletion_timestamp.is_some() {
-                    return Plan::nothing();
-                }
-                shared.plan(key, &autoscaler, now)
+        let autoscaler = shared.autoscalers.at(key);
+        let class = autoscaler.as_deref().map(|it| class(it, &shared.config.borrow()));
+        if class != Some(Class::Kpa) {
+            shared.deciders.lock().remove(key);
+            shared.histories.lock().forget(key);
+        }
+        match (autoscaler, class) {
+            (Some(it), _) if it.metadata.deletion_timestamp.is_some() => Plan::nothing(),
+            (Some(it), Some(Class::Kpa)) => shared.plan(key, &it, now),
+            (Some(it), Some(Class::Hpa)) => {
+                let policy = policy(&it, &shared.config.borrow());
+                horizontal::plan(&it, &shared.see(key, &it), &policy, now)
             }
-            _ => {
-                shared.deciders.lock().remove(key);
-                shared.histories.lock().forget(key);
-                Plan::nothing()
-            }
+            _ => Plan::nothing(),
         }
     }
 
@@ -332,6 +337,7 @@ impl Shared {
                 .as_deref()
                 .filter(|_| is_deployment)
                 .and_then(|name| self.targets.get(&key.namespace, name)),
+            horizontal: self.horizontals.at(key),
             serverless: self.serverless.at(key),
             private_service: self.services.get(&key.namespace, &private),
             public_service: self.services.at(key),
@@ -362,7 +368,7 @@ impl Shared {
             let mut deciders = self.deciders.lock();
             if !deciders.contains_key(&key) {
                 let found = self.autoscalers.at(&key);
-                let found = found.filter(|it| is_ours(it, &self.config.borrow()));
+                let found = found.filter(|it| class(it, &self.config.borrow()) == Class::Kpa);
                 let (Some(autoscaler), true) = (&found, load.concurrency > 0.0) else {
                     if found.is_none() {
                         self.counts.dropped.inc();
@@ -434,10 +440,25 @@ async fn follow(shared: Arc<Shared>, mut config: watch::Receiver<Arc<config::Con
     }
 }
 
-/// Whether the PodAutoscaler is of our class; one without a class has the configured one.
-fn is_ours(autoscaler: &PodAutoscaler, config: &config::Config) -> bool {
+/// Who scales the target of a PodAutoscaler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// We, by its requests.
+    Kpa,
+    /// A HorizontalPodAutoscaler that we make.
+    Hpa,
+    /// Somebody else: not even its status is ours.
+    Other,
+}
+
+/// The class of the PodAutoscaler; one without has the configured one.
+fn class(autoscaler: &PodAutoscaler, config: &config::Config) -> Class {
     let class = autoscaler.annotations().get(keys::autoscaling::CLASS);
-    class.unwrap_or(&config.autoscaler.pod_autoscaler_class) == keys::autoscaling::KPA_CLASS
+    match &**class.unwrap_or(&config.autoscaler.pod_autoscaler_class) {
+        keys::autoscaling::KPA_CLASS => Class::Kpa,
+        keys::autoscaling::HPA_CLASS => Class::Hpa,
+        _ => Class::Other,
+    }
 }
 
 /// The key of the PodAutoscaler above an object that carries its ServerlessService's name.
@@ -488,6 +509,8 @@ mod tests {
                     merge(&mut new, &body);
                     if merge_patch(&old, &new).is_none() { old } else { self.put(path, new) }
                 }
+                "PUT" => self.put(&path, body),
+                "DELETE" => self.objects.lock().remove(&path).unwrap_or_default(),
                 method => panic!("{method} {path}"),
             };
             if head.method != "GET" {
@@ -704,6 +727,7 @@ mod tests {
     async fn cluster_synced(cluster: &Cluster) {
         cluster.cache::<PodAutoscaler>().synced().await;
         cluster.cache::<Deployment>().synced().await;
+        cluster.cache::<HorizontalPodAutoscaler>().synced().await;
         cluster.cache::<ServerlessService>().synced().await;
         cluster.cache::<Service>().synced().await;
         cluster.cache::<Endpoints>().synced().await;
@@ -856,11 +880,120 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn other_classes_are_left_alone() {
-        let platform = Platform::start(&[("class", "hpa.autoscaling.knative.dev")], 1, &[1]).await;
+        let platform = Platform::start(&[("class", "keda.example.com")], 1, &[1]).await;
         platform.report(100.0);
         platform.pass(10_000).await;
         assert!(platform.api.writes.lock().is_empty());
         assert_eq!(platform.autoscaler.active(), 0);
+    }
+
+    const HORIZONTAL: &str =
+        "/apis/autoscaling/v2/namespaces/ns/horizontalpodautoscalers/hello-00001";
+    const HPA: &[(&str, &str)] = &[
+        ("class", "hpa.autoscaling.knative.dev"),
+        ("metric", "cpu"),
+        ("target", "70"),
+        ("min-scale", "1"),
+    ];
+
+    impl Platform {
+        /// Writes the HorizontalPodAutoscaler's counts, as Kubernetes does.
+        fn counted(&self, current: i32, desired: i32) {
+            let mut object = self.object(HORIZONTAL);
+            object["status"] = json!({"currentReplicas": current, "desiredReplicas": desired});
+            let object = self.api.put(HORIZONTAL, object);
+            self.cluster.wrote(serde_json::from_value::<HorizontalPodAutoscaler>(object).unwrap());
+        }
+
+        /// `type=status/reason` of the PodAutoscaler's conditions.
+        fn conditions(&self) -> String {
+            let object = self.object(&format!("{PREFIX}/hello-00001"));
+            let words = object["status"]["conditions"].as_array().into_iter().flatten().map(|it| {
+                let word = |name: &str| it[name].as_str().unwrap_or_default();
+                format!("{}={}/{}", word("type"), word("status"), word("reason"))
+            });
+            words.collect::<Vec<_>>().join(" ")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_revision_of_the_class_hpa_is_scaled_by_kubernetes() {
+        let mut platform = Platform::start(HPA, 1, &[]).await;
+        let made = platform.object(HORIZONTAL);
+        assert_eq!(made["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 70);
+        assert_eq!(
+            platform.conditions(),
+            "Active=True/ Ready=Unknown/NotReady SKSReady=Unknown/NotReady ScaleTargetInitialized=Unknown/"
+        );
+        let serverless = platform.serverless();
+        assert_eq!(
+            (&serverless["spec"]["mode"], &serverless["spec"]["numActivators"]),
+            (&json!("Serve"), &Value::Null)
+        );
+        assert_eq!(platform.public(), ["10.1.0.9"], "without pods there is only the activator");
+        platform.pods(&[1]);
+        platform.settle().await;
+        assert!(platform.conditions().contains("Ready=Unknown/ "), "{}", platform.conditions());
+        assert_eq!(platform.public(), ["10.0.0.1"]);
+        platform.counted(1, 4);
+        platform.settle().await;
+        assert_eq!(
+            platform.conditions(),
+            "Active=True/ Ready=True/ SKSReady=True/ ScaleTargetInitialized=True/"
+        );
+        let status = &platform.object(&format!("{PREFIX}/hello-00001"))["status"];
+        assert_eq!((&status["actualScale"], &status["desiredScale"]), (&json!(1), &json!(4)));
+        let writes = platform.api.writes.lock().len();
+        platform.report(100.0);
+        platform.pass(200_000).await;
+        assert_eq!(platform.api.writes.lock().len(), writes, "a settled revision costs no write");
+        assert_eq!((platform.replicas(), platform.autoscaler.active()), (1, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_revision_that_changes_its_class_loses_the_objects_of_the_other() {
+        let mut platform = Platform::start(HPA, 1, &[1]).await;
+        assert!(platform.object(HORIZONTAL).is_object());
+        platform.pods(&[1]);
+        platform.settle().await;
+        platform.revision(&[("class", "kpa.autoscaling.knative.dev")]);
+        platform.settle().await;
+        let writes = platform.api.writes.lock().clone();
+        assert!(
+            writes.iter().any(|it| it == "DELETE horizontalpodautoscalers/hello-00001"),
+            "{writes:?}"
+        );
+        platform.pass(70_000).await;
+        assert_eq!(platform.replicas(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_horizontal_autoscaler_that_is_somebody_elses_is_not_taken() {
+        let mut platform = Platform::start(&[("class", "other.example.com")], 1, &[1]).await;
+        let object = json!({"metadata": {"name": "hello-00001", "namespace": "ns", "uid": "x",
+            "resourceVersion": "7"}, "spec": {"maxReplicas": 1, "scaleTargetRef":
+            {"kind": "Deployment", "name": "web"}}});
+        platform.cluster.wrote(serde_json::from_value::<HorizontalPodAutoscaler>(object).unwrap());
+        // The versions of this API's objects are counted in writes.
+        platform.api.writes.lock().push("PUT horizontalpodautoscalers/hello-00001".to_owned());
+        platform.revision(HPA);
+        platform.settle().await;
+        assert_eq!(platform.object(HORIZONTAL), Value::Null);
+        let object = platform.object(&format!("{PREFIX}/hello-00001"));
+        let active = object["status"]["conditions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|it| it["type"] == "Active");
+        assert_eq!(
+            (&active.unwrap()["reason"], &active.unwrap()["message"]),
+            (
+                &json!("NotOwned"),
+                &json!(
+                    "There is an existing HorizontalPodAutoscaler \"hello-00001\" that we do not own."
+                )
+            )
+        );
     }
 
     #[tokio::test(start_paused = true)]

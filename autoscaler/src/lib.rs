@@ -5,6 +5,7 @@ pub mod decide;
 pub mod decider;
 pub mod drive;
 pub mod explain;
+pub mod horizontal;
 pub mod objects;
 pub mod path;
 pub mod plan;

@@ -41,7 +41,7 @@ pub fn private_name(revision: &str) -> String {
     child_name(revision, "-private")
 }
 
-/// The projection of the choice of way; the same name as `autoscaler`.
+/// The projection of the choice of way; the same name as `autoscaler`. No activators means all of them.
 pub fn serverless(autoscaler: &PodAutoscaler, mode: Mode, activators: u32) -> ServerlessService {
     let meta = &autoscaler.metadata;
     let annotations = meta.annotations.clone().map(|mut annotations| {
@@ -60,7 +60,8 @@ pub fn serverless(autoscaler: &PodAutoscaler, mode: Mode, activators: u32) -> Se
         },
         spec: ServerlessServiceSpec {
             mode: Some(mode.name().to_owned()),
-            num_activators: Some(i32::try_from(activators).unwrap_or(i32::MAX)),
+            num_activators: Some(i32::try_from(activators).unwrap_or(i32::MAX))
+                .filter(|count| *count > 0),
             object_ref: ObjectReference {
                 api_version: target.api_version.clone(),
                 kind: target.kind.clone(),

@@ -1,4 +1,4 @@
-//! What a PodAutoscaler of our class needs: the scale of its target, the objects below it, its status.
+//! What a PodAutoscaler of the class `kpa` needs: the scale of its target, the objects below it, its status.
 //!
 //! Pure: what was seen in, a plan out.
 //! Source: knative/serving `pkg/reconciler/autoscaling/kpa/kpa.go`,
@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
+        autoscaling::v2::HorizontalPodAutoscaler,
         core::v1::{Endpoints, Pod, Service},
         discovery::v1::EndpointSlice,
     },
@@ -36,6 +37,7 @@ use crate::{
 pub struct Seen {
     /// What is scaled.
     pub target: Option<Arc<Deployment>>,
+    pub horizontal: Option<Arc<HorizontalPodAutoscaler>>,
     pub serverless: Option<Arc<ServerlessService>>,
     pub private_service: Option<Arc<Service>>,
     pub public_service: Option<Arc<Service>>,
@@ -122,33 +124,14 @@ pub fn plan<N>(
         );
     }
 
-    let desired = objects::serverless(autoscaler, mode, activators);
-    let mut facts = Facts {
-        wanted: scale.pods,
-        ready_pods,
-        private_service: None,
-        public_service: None,
-        blocked: None,
-    };
-    match &seen.serverless {
-        None => plan.writes.push(Write::create(&desired).with_context("error creating SKS")),
-        Some(serverless) if !is_controlled_by(&**serverless, autoscaler) => {
-            let name = serverless.metadata.name.as_deref().unwrap_or_default();
-            plan.error =
-                Some(format!("error reconciling SKS: PA: {name} does not own SKS: {name}"));
-        }
-        Some(serverless) => {
-            replace_spec(&mut plan, &**serverless, &serverless.spec, &desired.spec);
-            let below = Below { serverless, desired: &desired, activators, mode };
-            below.plan(&mut plan, seen, &mut facts);
-            let status = conditions::serverless_status(serverless, mode, &facts, now);
-            let (old, new) = (to_value(&serverless.status), to_value(&status));
-            if let Some(patch) = merge_patch(&old, &new) {
-                plan.writes.push(Write::merge_status(&**serverless, &patch));
-            }
-        }
+    // One that is left of another class would set the same scale.
+    if let Some(horizontal) = &seen.horizontal
+        && is_controlled_by(&**horizontal, autoscaler)
+    {
+        plan.writes.push(Write::delete(&**horizontal).with_context("failed to delete HPA"));
     }
-
+    let way = Way { mode, activators, wanted: scale.pods };
+    let (facts, _) = plan_serverless(&mut plan, autoscaler, seen, way, now);
     let status = conditions::status(autoscaler, &facts, policy, now);
     plan.set_status(autoscaler, autoscaler.status.as_ref(), &status);
     let at_rest = standing.activity == zero::Activity::Inactive
@@ -156,6 +139,52 @@ pub fn plan<N>(
         && pods.unwrap_or(0) == 0
         && ready_pods == 0;
     (plan, Outcome { scale, mode, ready_pods, at_rest, costs_written })
+}
+
+/// Which way requests take, and why.
+pub(crate) struct Way {
+    pub mode: Mode,
+    /// Activators on the way; 0 is all.
+    pub activators: u32,
+    /// Pods wanted; none while nothing is known.
+    pub wanted: Option<u32>,
+}
+
+/// Plans the ServerlessService of `autoscaler` and what is below it. The second value is false when there is one
+/// that is somebody else's.
+pub(crate) fn plan_serverless<'s, N>(
+    plan: &mut Plan<N>,
+    autoscaler: &PodAutoscaler,
+    seen: &'s Seen,
+    Way { mode, activators, wanted }: Way,
+    now: Timestamp,
+) -> (Facts<'s>, bool) {
+    let mut facts = Facts {
+        wanted,
+        ready_pods: objects::ready_pods(&seen.pods),
+        private_service: None,
+        public_service: None,
+        blocked: None,
+    };
+    let desired = objects::serverless(autoscaler, mode, activators);
+    let Some(serverless) = &seen.serverless else {
+        plan.writes.push(Write::create(&desired).with_context("error creating SKS"));
+        return (facts, true);
+    };
+    if !is_controlled_by(&**serverless, autoscaler) {
+        let name = serverless.metadata.name.as_deref().unwrap_or_default();
+        plan.error = Some(format!("error reconciling SKS: PA: {name} does not own SKS: {name}"));
+        return (facts, false);
+    }
+    replace_spec(plan, &**serverless, &serverless.spec, &desired.spec);
+    let below = Below { serverless, desired: &desired, activators, mode };
+    below.plan(plan, seen, &mut facts);
+    let status = conditions::serverless_status(serverless, mode, &facts, now);
+    let (old, new) = (to_value(&serverless.status), to_value(&status));
+    if let Some(patch) = merge_patch(&old, &new) {
+        plan.writes.push(Write::merge_status(&**serverless, &patch));
+    }
+    (facts, true)
 }
 
 /// The objects below a ServerlessService that exists.

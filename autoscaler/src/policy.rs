@@ -173,7 +173,7 @@ fn find<'a>(annotations: Option<&'a BTreeMap<String, String>>, names: &[&str]) -
 }
 
 /// A duration as Go writes them: `1h30m`, `2.5s`.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     api::go::parse_duration(text).ok()?.try_into().ok().map(Duration::from_nanos)
 }
 

@@ -21,6 +21,18 @@ pub(super) const AUTOSCALER: Strategy = Strategy {
                 "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
             }]);
         }
+        if has(spec, "behavior") {
+            let behavior = child(spec, "behavior");
+            let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
+            let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
+            let up = child(behavior, "scaleUp");
+            fill(up, "stabilizationWindowSeconds", 0);
+            fill(up, "selectPolicy", "Max");
+            fill(up, "policies", json!([pods, percent]));
+            let down = child(behavior, "scaleDown");
+            fill(down, "selectPolicy", "Max");
+            fill(down, "policies", json!([percent]));
+        }
     },
     prepare_create: |object| {
         object["status"] = json!({"desiredReplicas": 0, "currentMetrics": null})
