@@ -16,6 +16,8 @@ mod compare;
 mod kn;
 #[path = "reconcile/platform.rs"]
 mod platform;
+#[path = "reconcile/pull_secrets.rs"]
+mod pull_secrets;
 #[path = "reconcile/stand_ins.rs"]
 mod stand_ins;
 

@@ -10,6 +10,7 @@ use ::config::Config;
 use activator::serve::{Activator, Settings, Sink};
 use anyhow::{Context, bail};
 use autoscaler::drive::{self, Autoscaler};
+use controller::revision::registry::Registries;
 use mesh::{
     ack::{self, Domains},
     gateway::{Door, Gateway, HTTPS},
@@ -89,7 +90,7 @@ pub async fn queue() -> anyhow::Result<()> {
 pub async fn controller(role: args::Role) -> anyhow::Result<()> {
     let context = start(&role, "weft-controller").await?;
     let options = controller::Options {
-        resolver: Arc::new(controller::revision::digest::AsNamed),
+        resolver: Arc::new(Registries::new(context.cluster.client().clone())),
         system_namespace: role.system_namespace.as_str().into(),
     };
     let campaign = context.campaign("weft-controller", &process_name());

@@ -9,7 +9,6 @@ mod certificate;
 mod config_map;
 mod container;
 mod domain_mapping;
-mod image;
 mod ingress;
 mod look;
 mod metadata;

@@ -41,6 +41,7 @@ pub mod configuration;
 pub mod domain_mapping;
 pub mod finalizer;
 pub mod gc;
+pub mod image;
 pub mod ingress;
 pub mod labels;
 pub mod metadata;
@@ -55,7 +56,8 @@ use route::traffic::Lookup;
 /// Shortest time until an image that nobody knows is asked for again; it doubles with each failure.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Longest such time: what is asked costs a registry something.
-const ASK_AGAIN_MOST: Duration = Duration::from_secs(300);
+/// Source: knative/serving `pkg/reconciler/revision/controller.go`.
+const ASK_AGAIN_MOST: Duration = Duration::from_secs(1000);
 
 /// What the controllers need besides the cluster.
 pub struct Options {

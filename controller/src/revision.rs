@@ -28,6 +28,7 @@ use crate::metadata::{self, name, namespace, uid};
 pub mod deployment;
 pub mod digest;
 pub mod queue_container;
+pub mod registry;
 
 /// The conditions of a Revision; `Active` is information.
 pub const CONDITIONS: Set = Set { dependents: &[RESOURCES_AVAILABLE, CONTAINER_HEALTHY] };

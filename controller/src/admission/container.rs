@@ -12,10 +12,10 @@ use config::{Config, features::Flag};
 use serde_json::Value;
 
 use super::{
-    image,
     look::{disallowed, flag, get, has, list, number, says, text},
     probe, security,
 };
+use crate::image;
 
 /// The port that requests go to.
 pub struct Port {

@@ -44,20 +44,6 @@ pub trait Resolver: Send + Sync + 'static {
     }
 }
 
-/// Takes each image as it is named.
-pub struct AsNamed;
-
-impl Resolver for AsNamed {
-    fn resolve(
-        &self,
-        question: Question,
-        _: Arc<Config>,
-    ) -> Pin<Box<dyn Future<Output = Result<Option<String>, String>> + Send>> {
-        let digest = question.image.contains("@sha256:").then_some(question.image);
-        Box::pin(std::future::ready(Ok(digest)))
-    }
-}
-
 /// How far the resolution of a Revision's images has come.
 pub enum Resolution {
     /// The status holds the digests.
