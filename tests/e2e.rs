@@ -26,6 +26,8 @@ mod protocols;
 mod restart;
 #[path = "e2e/roles.rs"]
 mod roles;
+#[path = "e2e/room.rs"]
+mod room;
 #[path = "e2e/samples.rs"]
 mod samples;
 #[path = "e2e/secure.rs"]

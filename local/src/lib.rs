@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod apply;
+pub mod demand;
 pub mod dns;
 pub mod images;
 pub mod json;
@@ -11,6 +12,7 @@ pub mod node;
 pub mod openapi;
 pub mod patch;
 pub mod protobuf;
+pub mod quota;
 pub mod schema;
 pub mod selector;
 pub mod serve;

@@ -3,15 +3,19 @@
 //! Pure: texts and numbers.
 //! Source: k8s.io/apimachinery `pkg/api/resource/quantity.go`.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, fmt};
 
 /// What Kubernetes says of a text that is no quantity.
 pub const MALFORMED: &str =
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 
-/// An exact amount, in billionths: enough for `n`, the smallest suffix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Amount(i128);
+/// An exact amount, in billionths: enough for `n`, the smallest suffix. Amounts compare by that alone; a sum is written
+/// as its first part that is not zero was.
+#[derive(Clone, Copy, Debug)]
+pub struct Amount {
+    billionths: i128,
+    format: Format,
+}
 
 /// Which family of suffixes a quantity was written in; the canonical form keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,53 +31,6 @@ const MOST: i128 = (i64::MAX as i128) * BILLION;
 
 /// The amount of a quantity.
 pub fn parse(text: &str) -> Result<Amount, String> {
-    read(text).map(|(amount, _)| amount)
-}
-
-/// The quantity as Kubernetes writes it: no fraction, the largest suffix that keeps it whole.
-pub fn canonical(text: &str) -> Result<String, String> {
-    let (amount, format) = read(text)?;
-    Ok(write(amount, format))
-}
-
-impl Amount {
-    pub const ZERO: Amount = Amount(0);
-
-    /// Whole units, rounded up as Kubernetes' `Value` does.
-    pub fn units(self) -> i64 {
-        let up = self.0.div_euclid(BILLION) + i128::from(self.0.rem_euclid(BILLION) != 0);
-        up.clamp(i64::MIN.into(), i64::MAX.into()) as i64
-    }
-
-    /// Thousandths, rounded up.
-    pub fn thousandths(self) -> i64 {
-        let unit = BILLION / 1000;
-        let up = self.0.div_euclid(unit) + i128::from(self.0.rem_euclid(unit) != 0);
-        up.clamp(i64::MIN.into(), i64::MAX.into()) as i64
-    }
-
-    pub fn is_negative(self) -> bool {
-        self.0 < 0
-    }
-
-    /// Whether there are parts smaller than one unit.
-    pub fn is_fractional(self) -> bool {
-        self.0 % BILLION != 0
-    }
-
-    /// The sum, cut at the largest amount.
-    pub fn plus(self, other: Amount) -> Amount {
-        Amount((self.0 + other.0).clamp(-MOST, MOST))
-    }
-}
-
-/// Compares two quantities by amount; malformed ones are zero.
-pub fn compare(a: &str, b: &str) -> Ordering {
-    let amount = |text| parse(text).unwrap_or(Amount::ZERO);
-    amount(a).cmp(&amount(b))
-}
-
-fn read(text: &str) -> Result<(Amount, Format), String> {
     let malformed = || MALFORMED.to_owned();
     if text.is_empty() {
         return Err("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'".to_owned());
@@ -116,7 +73,84 @@ fn read(text: &str) -> Result<(Amount, Format), String> {
     if negative {
         amount = -amount;
     }
-    Ok((Amount(amount), format))
+    Ok(Amount { billionths: amount, format })
+}
+
+/// The quantity as Kubernetes writes it: no fraction, the largest suffix that keeps it whole.
+pub fn canonical(text: &str) -> Result<String, String> {
+    parse(text).map(|it| it.to_string())
+}
+
+impl Amount {
+    pub const ZERO: Amount = Amount { billionths: 0, format: Format::Decimal };
+
+    /// Whole units, rounded up as Kubernetes' `Value` does.
+    pub fn units(self) -> i64 {
+        let up = self.billionths.div_euclid(BILLION)
+            + i128::from(self.billionths.rem_euclid(BILLION) != 0);
+        up.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+    }
+
+    /// Thousandths, rounded up.
+    pub fn thousandths(self) -> i64 {
+        let unit = BILLION / 1000;
+        let up =
+            self.billionths.div_euclid(unit) + i128::from(self.billionths.rem_euclid(unit) != 0);
+        up.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+    }
+
+    pub fn is_negative(self) -> bool {
+        self.billionths < 0
+    }
+
+    /// Whether there are parts smaller than one unit.
+    pub fn is_fractional(self) -> bool {
+        self.billionths % BILLION != 0
+    }
+
+    /// The sum, cut at the largest amount.
+    pub fn plus(self, other: Amount) -> Amount {
+        let sum = self.billionths.saturating_add(other.billionths).clamp(-MOST, MOST);
+        let format = if self.billionths == 0 { other.format } else { self.format };
+        Amount { billionths: sum, format }
+    }
+
+    /// What is left of it, or zero.
+    pub fn less(self, other: Amount) -> Amount {
+        Amount { billionths: (self.billionths - other.billionths).max(0), ..self }
+    }
+}
+
+impl PartialEq for Amount {
+    fn eq(&self, other: &Amount) -> bool {
+        self.billionths == other.billionths
+    }
+}
+
+impl Eq for Amount {}
+
+impl PartialOrd for Amount {
+    fn partial_cmp(&self, other: &Amount) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Amount {
+    fn cmp(&self, other: &Amount) -> Ordering {
+        self.billionths.cmp(&other.billionths)
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&write(self.billionths, self.format))
+    }
+}
+
+/// Compares two quantities by amount; malformed ones are zero.
+pub fn compare(a: &str, b: &str) -> Ordering {
+    let amount = |text| parse(text).unwrap_or(Amount::ZERO);
+    amount(a).cmp(&amount(b))
 }
 
 enum Scale {
@@ -157,8 +191,7 @@ fn scaled(whole: &str, fraction: &str, scale: Scale) -> i128 {
     }
 }
 
-fn write(amount: Amount, format: Format) -> String {
-    let value = amount.0;
+fn write(value: i128, format: Format) -> String {
     if value == 0 {
         return "0".to_owned();
     }
@@ -197,6 +230,20 @@ fn write(amount: Amount, format: Format) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sum_is_written_as_its_parts() {
+        for (a, b, sum) in [
+            ("0", "1Gi", "1Gi"),
+            ("1Gi", "512Mi", "1536Mi"),
+            ("500m", "500m", "1"),
+            ("1Gi", "1G", "2073741824"),
+            ("200M", "100Mi", "304857600"),
+        ] {
+            let amount = |text| parse(text).unwrap();
+            assert_eq!(amount(a).plus(amount(b)).to_string(), sum, "{a} {b}");
+        }
+    }
 
     #[test]
     fn keeps_the_amount_in_its_canonical_form() {

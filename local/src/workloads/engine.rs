@@ -45,6 +45,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const STATUS_PAUSE: Duration = Duration::from_millis(20);
 /// How long events wait: their objects' pods start meanwhile.
 const EVENTS_WAIT: Duration = Duration::from_secs(1);
+/// The least time between two counts of what is used of a quota: of many objects that come or go at once each
+/// changes it.
+const COUNT_PAUSE: Duration = Duration::from_millis(100);
 /// The least time between two looks at a namespace that is being emptied.
 const NAMESPACE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -346,7 +349,7 @@ impl Engine {
     fn is_informed(&self, work: &Work) -> bool {
         match work {
             // A missing owner may be of any kind.
-            Work::Owners(_) | Work::Namespace(_) => self.unlisted.is_empty(),
+            Work::Owners(_) | Work::Namespace(_) | Work::Quota(_) => self.unlisted.is_empty(),
             _ => !self.unlisted.iter().any(|it| Kind::PLANNED.iter().any(|kind| kind.is(it))),
         }
     }
@@ -354,6 +357,10 @@ impl Engine {
     fn start(&mut self, work: Work) {
         if let Work::Owners(uid) = &work {
             self.start_owners(uid.clone());
+            return;
+        }
+        if let Work::Quota(key) = &work {
+            self.start_quota(key.clone());
             return;
         }
         if let Work::Namespace(key) = &work
@@ -454,6 +461,38 @@ impl Engine {
         self.known.get(&(group.into(), owner.kind.clone())).cloned()
     }
 
+    fn start_quota(&mut self, key: Key) {
+        let work = Work::Quota(key.clone());
+        let Some(quota) = self.world.quotas.get(&key) else {
+            self.failures.remove(&work);
+            self.told.remove(&work);
+            return;
+        };
+        let now = Instant::now();
+        let pause = self.told.get(&work).map(|at| *at + COUNT_PAUSE);
+        if let Some(next) = pause.filter(|next| now < *next) {
+            self.enqueue_at(next, work);
+            return;
+        }
+        self.told.insert(work.clone(), now);
+        let is_counted = |resource: &&Resource| {
+            let mut counted = quota.counted.iter();
+            counted.any(|(group, plural)| resource.group() == group && resource.plural() == plural)
+        };
+        let counted: Vec<Resource> = self.feeds.keys().filter(is_counted).cloned().collect();
+        let (client, news) = (self.client.clone(), self.news.clone());
+        self.busy.insert(work.clone());
+        self.actions.spawn(async move {
+            let result = match requests::recount(&client, &key, &counted).await {
+                Ok(true) => Ok(()),
+                // Its change has been, or will be, seen; this makes sure that it is counted again.
+                Ok(false) => Err("the quota changed".to_owned()),
+                Err(error) => Err(error.to_string()),
+            };
+            let _ = news.send(News::Done(work, result)).await;
+        });
+    }
+
     fn start_namespace(&mut self, key: Key) {
         let work = Work::Namespace(key.clone());
         let count = self.world.graph.count_in(&key.name);
@@ -523,7 +562,7 @@ impl Engine {
         tracing::debug!(?work, message = failure.message, "plan again after a failure");
         let at = Instant::now() + pause.min(LONGEST_PAUSE);
         self.enqueue_at(at, work.clone());
-        if is_new {
+        if is_new && !matches!(work, Work::Quota(_)) {
             // The failure belongs in the status at once.
             self.enqueue(work);
         }

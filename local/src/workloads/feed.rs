@@ -54,6 +54,7 @@ pub async fn run(client: Client, resource: Resource, to: mpsc::Sender<(Resource,
         Some(Kind::ReplicaSet) => typed::<apps::ReplicaSet>(client, resource, to).await,
         Some(Kind::Job) => typed::<batch::Job>(client, resource, to).await,
         Some(Kind::Budget) => typed::<policy::PodDisruptionBudget>(client, resource, to).await,
+        Some(Kind::Quota) => typed::<core::ResourceQuota>(client, resource, to).await,
         Some(Kind::Definition) => typed::<CustomResourceDefinition>(client, resource, to).await,
         _ => {
             let kind = ApiResource {

@@ -2,7 +2,10 @@
 //!
 //! Pure: conversions from the Kubernetes types. A thousand Deployments keep their pod templates as digests.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -20,6 +23,7 @@ use kube::core::PartialObjectMeta;
 use serde::Serialize;
 
 use super::resources::Resource;
+use crate::quota;
 
 /// The label that tells the pods of one ReplicaSet of a Deployment from another's.
 pub const TEMPLATE_HASH: &str = "pod-template-hash";
@@ -90,6 +94,7 @@ pub enum Object {
     ReplicaSet(ReplicaSet),
     Job(Job),
     Budget(Budget),
+    Quota(Quota),
     Definition(Definition),
     Other(Resource, Meta),
 }
@@ -107,6 +112,7 @@ impl Object {
             Self::ReplicaSet(it) => &it.meta,
             Self::Job(it) => &it.meta,
             Self::Budget(it) => &it.meta,
+            Self::Quota(it) => &it.meta,
             Self::Definition(it) => &it.meta,
         }
     }
@@ -274,6 +280,13 @@ pub struct Budget {
     pub max_unavailable: Option<IntOrString>,
     pub selector: Option<LabelSelector>,
     pub status: policy::PodDisruptionBudgetStatus,
+}
+
+#[derive(Debug)]
+pub struct Quota {
+    pub meta: Meta,
+    /// The kinds whose objects it counts.
+    pub counted: BTreeSet<quota::Counted>,
 }
 
 /// A custom kind, once its name was accepted.
@@ -512,6 +525,14 @@ impl From<policy::PodDisruptionBudget> for Object {
             selector: spec.selector,
             status: it.status.unwrap_or_default(),
         })
+    }
+}
+
+impl From<core::ResourceQuota> for Object {
+    fn from(it: core::ResourceQuota) -> Self {
+        let spec = it.spec.unwrap_or_default();
+        let counted = quota::counted(spec.hard.unwrap_or_default().keys());
+        Self::Quota(Quota { meta: bare_meta(it.metadata), counted })
     }
 }
 

@@ -21,6 +21,7 @@ use super::{
     owners::Remaining,
     resources::{Deletion, Kind, Note, Part, Resource, Write},
 };
+use crate::{demand, quota, schema::quantity::Amount};
 
 /// The field manager of everything that is written here.
 const MANAGER: &str = "kube-controller-manager";
@@ -179,6 +180,45 @@ pub async fn finalize_namespace(
     }
 }
 
+/// Counts what the objects of `counted` in a quota's namespace use, and writes that where the status says otherwise.
+/// False when the quota changed meanwhile.
+pub async fn recount(client: &Client, key: &Key, counted: &[Resource]) -> Result<bool, Error> {
+    let quotas = Kind::Quota.resource();
+    let request = Request::get(path(&quotas, key)).body(Vec::new()).map_err(Error::HttpError)?;
+    let mut quota: Value = match client.request(request).await {
+        Ok(quota) => quota,
+        Err(Error::Api(status)) if status.is_not_found() => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    let mut sums = quota::Usage::new();
+    for resource in counted {
+        let request = Request::get(resource.path(&key.namespace)).body(Vec::new());
+        let list: Value = client.request(request.map_err(Error::HttpError)?).await?;
+        for object in list["items"].as_array().into_iter().flatten() {
+            let (group, plural) = (resource.group(), resource.plural());
+            if quota::applies(&quota, group, plural, object) {
+                demand::add(&mut sums, &quota::usage(group, plural, object));
+            }
+        }
+    }
+    let hard = quota["spec"]["hard"].clone();
+    let names = hard.as_object().into_iter().flat_map(serde_json::Map::keys);
+    let used = |name: &String| sums.get(name).copied().unwrap_or(Amount::ZERO).to_string();
+    let used: Value = names.map(|name| (name.clone(), json!(used(name)))).collect();
+    if quota["status"]["hard"] == hard && quota["status"]["used"] == used {
+        return Ok(true);
+    }
+    quota["status"] = json!({ "hard": hard, "used": used });
+    let path = format!("{}/status?fieldManager={MANAGER}", path(&quotas, key));
+    let request = Request::put(path).header("content-type", "application/json");
+    match client.request_text(request.body(bytes(&quota)).map_err(Error::HttpError)?).await {
+        Ok(_) => Ok(true),
+        Err(Error::Api(status)) if status.is_conflict() => Ok(false),
+        Err(Error::Api(status)) if status.is_not_found() => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// The kinds that can be watched, listed and deleted, but for events, which own nothing and nobody owns.
 pub async fn discover(client: &Client) -> Result<Vec<Resource>, Error> {
     let mut lists = vec![("".to_owned(), client.list_core_api_resources("v1").await?)];
@@ -270,6 +310,7 @@ pub fn read(resource: &Resource, text: &str) -> Result<Option<Object>, Error> {
         Some(Kind::ReplicaSet) => parse::<apps::ReplicaSet>(text),
         Some(Kind::Job) => parse::<batch::Job>(text),
         Some(Kind::Budget) => parse::<policy::PodDisruptionBudget>(text),
+        Some(Kind::Quota) => parse::<core::ResourceQuota>(text),
         Some(Kind::Definition) => parse::<CustomResourceDefinition>(text),
         _ => {
             let it: PartialObjectMeta = serde_json::from_str(text).map_err(Error::SerdeError)?;

@@ -85,6 +85,7 @@ pub enum Kind {
     ReplicaSet,
     Job,
     Budget,
+    Quota,
     Definition,
     ServiceAccount,
     ConfigMap,
@@ -93,7 +94,7 @@ pub enum Kind {
 
 impl Kind {
     /// The kinds whose objects are remembered with more than their metadata.
-    pub const PLANNED: [Self; 11] = [
+    pub const PLANNED: [Self; 12] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -104,11 +105,12 @@ impl Kind {
         Self::ReplicaSet,
         Self::Job,
         Self::Budget,
+        Self::Quota,
         Self::Definition,
     ];
 
     /// The planned kinds, and those that are only made.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -119,6 +121,7 @@ impl Kind {
         Self::ReplicaSet,
         Self::Job,
         Self::Budget,
+        Self::Quota,
         Self::Definition,
         Self::ServiceAccount,
         Self::ConfigMap,
@@ -148,6 +151,7 @@ impl Kind {
             Self::ReplicaSet => ("apps", "replicasets", "ReplicaSet", true),
             Self::Job => ("batch", "jobs", "Job", true),
             Self::Budget => ("policy", "poddisruptionbudgets", "PodDisruptionBudget", true),
+            Self::Quota => ("", "resourcequotas", "ResourceQuota", true),
             Self::Definition => (
                 "apiextensions.k8s.io",
                 "customresourcedefinitions",

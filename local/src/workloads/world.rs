@@ -13,8 +13,8 @@ use super::{
     budget, deployment, endpoints, job,
     namespaces::{self, ROOT_CERTIFICATE},
     objects::{
-        Budget, Deployment, Endpoints, Job, Key, Meta, Namespace, Object, Owner, Pod, ReplicaSet,
-        Service, Slice, Uid, later,
+        Budget, Deployment, Endpoints, Job, Key, Meta, Namespace, Object, Owner, Pod, Quota,
+        ReplicaSet, Service, Slice, Uid, later,
     },
     owners::Graph,
     replica_set,
@@ -33,6 +33,7 @@ pub enum Work {
     Job(Key),
     Service(Key),
     Budget(Key),
+    Quota(Key),
     Pod(Key),
     Namespace(Key),
     /// What owners mean for the object with that id.
@@ -55,6 +56,7 @@ pub struct World {
     sets: Table<ReplicaSet>,
     jobs: Table<Job>,
     budgets: Table<Budget>,
+    pub quotas: Table<Quota>,
     /// Services by namespace and the last pair of their selector.
     selected: HashMap<(Key, String), BTreeSet<Key>>,
     /// Slices by the Service that they name.
@@ -73,6 +75,10 @@ impl World {
             && uid != object.meta().uid
         {
             self.remove(&uid, todo);
+        }
+        let is_known = self.graph.get(&object.meta().uid).is_some();
+        if !is_known || self.may_use_otherwise(&object) {
+            self.recount(&resource, &object.meta().key.namespace, todo);
         }
         let affected = self.graph.add(resource, object.meta());
         todo.extend(affected.into_iter().map(Work::Owners));
@@ -125,6 +131,10 @@ impl World {
                 todo.push(Work::Budget(key.clone()));
                 self.budgets.insert(key, it);
             }
+            Object::Quota(it) => {
+                todo.push(Work::Quota(key.clone()));
+                self.quotas.insert(key, it);
+            }
             Object::Definition(_) => {}
             Object::Other(resource, meta) => {
                 if let Some(basic) = basic(&resource, &meta) {
@@ -142,6 +152,7 @@ impl World {
         };
         let (resource, key) = (node.resource.clone(), node.key.clone());
         todo.extend(self.graph.remove(uid).into_iter().map(Work::Owners));
+        self.recount(&resource, &key.namespace, todo);
         let namespace = Key::new("", &key.namespace);
         if self.namespaces.get(&namespace).is_some_and(|it| it.meta.deleted.is_some()) {
             todo.push(Work::Namespace(namespace.clone()));
@@ -180,6 +191,7 @@ impl World {
             }
             Kind::Job => drop(self.jobs.remove(&key)),
             Kind::Budget => drop(self.budgets.remove(&key)),
+            Kind::Quota => drop(self.quotas.remove(&key)),
             Kind::ServiceAccount | Kind::ConfigMap => {
                 if self.basics.remove(&(kind, key)) {
                     todo.push(Work::Namespace(namespace));
@@ -262,7 +274,8 @@ impl World {
                 let it = self.namespaces.get(key)?;
                 Some((Kind::Namespace, &it.meta, self.furnish(it, certificate)))
             }
-            Work::Owners(_) => None,
+            // These are not made from what is here alone.
+            Work::Quota(_) | Work::Owners(_) => None,
         }
     }
 
@@ -407,6 +420,33 @@ impl World {
         }
     }
 
+    /// Whether a change of a known object may change what it uses of a quota.
+    fn may_use_otherwise(&self, object: &Object) -> bool {
+        match object {
+            Object::Pod(it) => {
+                self.pods.get(&it.meta.key).is_some_and(|before| before.is_live() != it.is_live())
+            }
+            Object::Service(_) => true,
+            Object::Other(resource, _) => {
+                resource.group().is_empty() && resource.plural() == "persistentvolumeclaims"
+            }
+            _ => false,
+        }
+    }
+
+    /// Notes the quotas of a namespace that count objects of a kind.
+    fn recount(&self, resource: &Resource, namespace: &str, todo: &mut Vec<Work>) {
+        if self.quotas.is_empty() {
+            return;
+        }
+        let is_counted = |quota: &&Quota| {
+            let mut all = quota.counted.iter();
+            all.any(|(group, plural)| resource.group() == group && resource.plural() == plural)
+        };
+        let concerned = in_namespace(&self.quotas, namespace).filter(is_counted);
+        todo.extend(concerned.map(|it| Work::Quota(it.meta.key.clone())));
+    }
+
     fn set_changed(&self, set: &Meta, todo: &mut Vec<Work>) {
         let namespace = &set.key.namespace;
         match set.controller() {
@@ -463,6 +503,7 @@ impl World {
             Kind::ReplicaSet => &self.sets.get(key)?.meta,
             Kind::Job => &self.jobs.get(key)?.meta,
             Kind::Budget => &self.budgets.get(key)?.meta,
+            Kind::Quota => &self.quotas.get(key)?.meta,
             _ => return None,
         };
         Some(meta.uid.clone())

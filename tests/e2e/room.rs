@@ -1,0 +1,105 @@
+//! What a namespace and a node have room for: quotas, and pods that wait until there is room.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+use tests::{eventually::eventually, platform::Platform};
+
+/// Above the longest pause between two attempts to make a pod.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Waits until what is at `pointer` of an object is as wanted.
+async fn becomes(platform: &Platform, object: &str, pointer: &str, wanted: Value) {
+    eventually(PATIENCE, &format!("{object}{pointer} is {wanted}"), || async {
+        let found = platform.object(object).await?;
+        match found.pointer(pointer) {
+            Some(found) if *found == wanted => anyhow::Ok(()),
+            found => bail!("it is {found:?}"),
+        }
+    })
+    .await;
+}
+
+/// The status, reason and message of a condition.
+async fn condition(platform: &Platform, object: &str, kind: &str) -> Result<[String; 3]> {
+    let found = platform.object(object).await?;
+    let mut conditions = found["status"]["conditions"].as_array().into_iter().flatten();
+    let Some(it) = conditions.find(|it| it["type"] == kind) else {
+        bail!("{object} has no condition {kind}: {}", found["status"])
+    };
+    Ok(["status", "reason", "message"].map(|key| it[key].as_str().unwrap_or_default().to_owned()))
+}
+
+/// A Service whose container asks for some CPU.
+fn service(name: &str, cpu: &str) -> String {
+    format!(
+        "
+apiVersion: serving.knative.dev/v1
+kind: Service
+metadata: {{name: {name}}}
+spec:
+  template:
+    spec:
+      containers:
+      - image: weft.dev/samples/hello
+        resources: {{requests: {{cpu: {cpu}}}}}
+"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_has_no_more_than_its_quota() {
+    let platform = Platform::start().await;
+    let kubectl = platform.kubectl();
+    let quota = "
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: small}
+spec: {hard: {configmaps: 2, requests.cpu: 100m, count/services.serving.knative.dev: 1}}
+";
+    platform.apply(quota).await;
+    // The namespace's own certificate is counted.
+    let none = json!({
+        "configmaps": "1", "requests.cpu": "0", "count/services.serving.knative.dev": "0",
+    });
+    becomes(&platform, "quota small", "/status/used", none).await;
+    kubectl.run("create configmap one").await.ok();
+    let refused = kubectl.run("create configmap two").await.err();
+    let wanted = "configmaps \"two\" is forbidden: exceeded quota: small, requested: configmaps=1, \
+                  used: configmaps=2, limited: configmaps=2";
+    assert!(refused.contains(wanted), "{refused}");
+    kubectl.run("delete configmap one").await.ok();
+    becomes(&platform, "quota small", "/status/used/configmaps", json!("1")).await;
+    kubectl.run("create configmap two").await.ok();
+
+    // A Service's pod is too much: its revision says so, and starts when there is more.
+    platform.apply(&service("hello", "200m")).await;
+    let wanted = "is forbidden: exceeded quota: small, requested: requests.cpu=225m, \
+                  used: requests.cpu=0, limited: requests.cpu=100m";
+    eventually(PATIENCE, "the revision says why it has no pod", || async {
+        let found = condition(&platform, "revision hello-00001", "ResourcesAvailable").await?;
+        let [status, reason, message] = &found;
+        if (&**status, &**reason) != ("False", "FailedCreate") || !message.contains(wanted) {
+            bail!("it says {found:?}");
+        }
+        anyhow::Ok(())
+    })
+    .await;
+    let failed = condition(&platform, "ksvc hello", "ConfigurationsReady").await.unwrap();
+    assert_eq!(failed[..2], ["False".to_owned(), "RevisionFailed".to_owned()]);
+    let events = kubectl.run("get events --field-selector reason=FailedCreate").await.ok();
+    assert!(events.contains("Error creating: pods"), "{events}");
+    let refused = kubectl.run_words(&["apply", "-f", "-"], &service("second", "1m")).await.err();
+    assert!(refused.contains("exceeded quota: small, requested: count/services"), "{refused}");
+    let patch = r#"{"spec":{"hard":{"requests.cpu":"1"}}}"#;
+    kubectl.run_words(&["patch", "quota", "small", "-p", patch], "").await.ok();
+    platform.ready("hello").await;
+    becomes(&platform, "quota small", "/status/used/requests.cpu", json!("225m")).await;
+
+    // What is gone is not counted.
+    kubectl.run("delete ksvc hello").await.ok();
+    becomes(&platform, "quota small", "/status/used/requests.cpu", json!("0")).await;
+    let table = kubectl.run("get quota small").await.ok();
+    assert!(table.contains("requests.cpu: 0/1"), "{table}");
+}
