@@ -60,12 +60,6 @@ pub enum Command {
     /// Run one of the sample services; this is what the sample images start.
     #[command(subcommand, hide = true)]
     Sample(Sample),
-    /// Prepare a process of a pod and become it; used by the node.
-    #[command(hide = true, trailing_var_arg = true)]
-    PodExec {
-        #[arg(allow_hyphen_values = true, num_args = 0..)]
-        arguments: Vec<std::ffi::OsString>,
-    },
 }
 
 /// Where the platform keeps its things.
@@ -115,6 +109,10 @@ pub enum Image {
         name: String,
         /// The program.
         path: PathBuf,
+        /// A file or folder of this machine that its containers see too, besides the folder of the program and the
+        /// system's. Repeatable. Only as root do containers not see all files.
+        #[arg(long, value_name = "PATH")]
+        with: Vec<PathBuf>,
         #[command(flatten)]
         place: Place,
     },

@@ -30,10 +30,6 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         // What runs beside or inside containers stays small: one thread, no logging set up.
         Command::Sample(sample) => return sample::run(sample),
-        Command::PodExec { arguments } => {
-            // Returns only when it could not become the program.
-            return Err(local::node::shim::run(arguments.into_iter()).into());
-        }
         Command::Crds => return command::crds::run(),
         _ => {}
     }
@@ -62,7 +58,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Autoscaler(role) => roles::autoscaler(role).await,
             Command::Activator(role) => roles::activator(role).await,
             Command::Gateway(role) => roles::gateway(role).await,
-            Command::Sample(_) | Command::PodExec { .. } | Command::Crds | Command::Queue => {
+            Command::Sample(_) | Command::Crds | Command::Queue => {
                 unreachable!("answered above")
             }
         }

@@ -26,6 +26,9 @@ pub struct Image {
     /// Environment that the container's own overrides.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
+    /// Files and folders of the machine that its containers see besides the program's own: absolute paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<PathBuf>,
 }
 
 /// Why a name cannot be added.
@@ -65,6 +68,7 @@ pub fn samples(binary: &Path) -> BTreeMap<String, Image> {
                 path: binary.to_owned(),
                 args: vec!["sample".to_owned(), name.to_owned()],
                 env: BTreeMap::new(),
+                with: Vec::new(),
             };
             (format!("weft.dev/samples/{name}"), image)
         })
@@ -150,10 +154,15 @@ impl Images {
         )
     }
 
-    /// Adds a name to the file, in place of what it stood for.
-    pub fn add(&self, name: &str, path: &Path) -> Result<(), AddError> {
+    /// Adds a name to the file, in place of what it stood for; its containers see `with` too.
+    pub fn add(&self, name: &str, path: &Path, with: &[PathBuf]) -> Result<(), AddError> {
         let name = checked_name(name)?;
-        let image = executable(path)?;
+        let mut image = executable(path)?;
+        for path in with {
+            let absolute = fs::canonicalize(path)
+                .map_err(|cause| AddError::Path { path: path.clone(), cause })?;
+            image.with.push(absolute);
+        }
         self.rewrite(|images| drop(images.insert(name, image)))
     }
 
@@ -239,6 +248,13 @@ pub fn registry(name: &str) -> &str {
     }
 }
 
+/// The last part of the name, without tag and digest.
+pub fn short_name(name: &str) -> &str {
+    let tagged = name.split_once('@').map_or(name, |(tagged, _)| tagged);
+    let repository = repository(tagged);
+    repository.rsplit_once('/').map_or(repository, |(_, last)| last)
+}
+
 /// The name without its tag.
 fn repository(tagged: &str) -> &str {
     let name_start = tagged.rfind('/').map_or(0, |slash| slash + 1);
@@ -264,7 +280,7 @@ fn executable(path: &Path) -> Result<Image, AddError> {
     if !file.is_file() || file.permissions().mode() & 0o111 == 0 {
         return Err(error(io::Error::other("not an executable file")));
     }
-    Ok(Image { path: absolute, args: Vec::new(), env: BTreeMap::new() })
+    Ok(Image { path: absolute, args: Vec::new(), env: BTreeMap::new(), with: Vec::new() })
 }
 
 #[cfg(test)]
@@ -278,7 +294,7 @@ mod tests {
         for (name, path) in
             [("app", "/bin/sh"), ("ghcr.io/me/app:v1", "/bin/cat"), ("localhost:5000/x", "/bin/ls")]
         {
-            images.add(name, Path::new(path)).unwrap();
+            images.add(name, Path::new(path), &[]).unwrap();
         }
         let pinned = images.digest("ghcr.io/me/app:v1").unwrap();
         for (name, whole) in [
@@ -317,7 +333,7 @@ mod tests {
             Images::open(&here.0, BTreeMap::new()),
         );
         assert!(running.resolve("app").is_none());
-        other.add("app", Path::new("/bin/sh")).unwrap();
+        other.add("app", Path::new("/bin/sh"), &[]).unwrap();
         assert!(running.resolve("app").is_some());
         assert!(other.remove("app").unwrap());
         assert!(running.resolve("app").is_none());

@@ -44,9 +44,9 @@ use crate::{
         netlink::Range,
         network::Network,
         output::Outputs,
-        process::Spawner,
         reach::{Pods, Queued},
-        volumes::Volumes,
+        root::Template,
+        thread::Threads,
     },
 };
 
@@ -54,6 +54,7 @@ pub mod account;
 pub mod cgroup;
 pub mod devices;
 pub mod environment;
+pub mod identity;
 pub mod kept;
 pub mod leftovers;
 pub mod machine;
@@ -64,10 +65,11 @@ pub mod output;
 pub mod probe;
 pub mod process;
 pub mod reach;
+pub mod root;
 pub mod run;
 pub mod services;
-pub mod shim;
 pub mod status;
+pub mod thread;
 pub mod volumes;
 pub mod worker;
 
@@ -110,8 +112,6 @@ pub struct Settings {
     pub cluster_domain: String,
     /// What pods trust when they call the API, as PEM.
     pub certificate: String,
-    /// The binary that has the `pod-exec` command.
-    pub binary: PathBuf,
     /// What every container finds in its environment, below its own: `PATH` at least.
     pub environment: BTreeMap<String, String>,
 }
@@ -127,14 +127,17 @@ pub struct Machine {
 pub struct Shared {
     pub cluster: Cluster,
     pub settings: Settings,
-    pub spawner: Spawner,
+    pub threads: Threads,
+    /// What containers see of the machine; none where they see all of it.
+    pub template: Option<Arc<Template>>,
+    /// Files that are mounted in containers of several pods.
+    pub mounts_folder: PathBuf,
     pub network: Option<Network>,
     pub pods: Arc<Pods>,
     /// How many pods start; told when none does any more.
     pub starts: Arc<watch::Sender<usize>>,
     pub outputs: Outputs,
     pub cgroups: Groups,
-    pub volumes: Volumes,
     pub accounts: Accounts,
     pub machine: Machine,
     /// The address of the machine as pods see it.
@@ -215,8 +218,19 @@ impl Node {
         }
         let mut notes = Vec::new();
         let network = network(&settings, &mut notes).await?;
-        let spawner =
-            Spawner::start(network.is_some()).await.context("start the spawning thread")?;
+        let threads = Threads::new(network.is_some());
+        let mounts_folder = settings.data_dir.join("mounts");
+        fs::create_dir_all(&mounts_folder)
+            .with_context(|| format!("make the folder {}", mounts_folder.display()))?;
+        let template = match network {
+            None => None,
+            Some(_) => Template::make(&threads, &mounts_folder)
+                .await
+                .inspect_err(|error| {
+                    notes.push(format!("containers see all of the machine's files: {error}"));
+                })
+                .ok(),
+        };
         let (cgroups, warning) = Groups::open(&group_name(&settings.data_dir));
         notes.extend(warning);
         for note in &notes {
@@ -227,13 +241,13 @@ impl Node {
         let (news, waiting) = mpsc::channel(NEWS);
         let shared = Arc::new(Shared {
             news,
-            spawner,
+            threads,
+            template,
+            mounts_folder,
             pods: Arc::new(Pods::new()),
             starts: Arc::default(),
             outputs: settings.outputs.clone(),
             cgroups,
-            volumes: Volumes::open(settings.data_dir.join("mounts"))
-                .context("make the folder of mounts")?,
             accounts: Accounts::open(settings.data_dir.join("accounts"))
                 .context("make the folder of service accounts")?,
             machine,

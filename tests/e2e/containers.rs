@@ -4,21 +4,17 @@ use std::{fs, time::Duration};
 
 use anyhow::{Result, bail};
 use serde_json::Value;
-use tests::{
-    eventually::eventually,
-    kubectl::Version,
-    parts,
-    platform::{Platform, Settings},
-};
+use tests::{eventually::eventually, kubectl::Version, platform::Platform};
 
-use super::protocols::origin;
+use super::protocols::{origin, with_python};
 
 /// The longest that a condition may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 async fn with_programs() -> Platform {
-    let python = format!("dev.local/python={}", parts::python().display());
-    Platform::start_with(Settings::images(&["dev.local/sh=/bin/sh", &python])).await
+    let platform = super::kubectl::with_shell().await;
+    with_python(&platform);
+    platform
 }
 
 /// A Service that runs the shell; it has three seconds to become ready.

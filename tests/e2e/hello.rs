@@ -58,10 +58,11 @@ spec:
   template:
     spec:
       containers:
-      - image: dev.local/sh
+      - image: dev.local/own-sh
         args: [-c, 'echo begun; exec \"$0\" sample hello > /dev/null 2>&1', WEFT]
 ";
     let weft = platform.weft(&[]).get_program().to_str().unwrap().to_owned();
+    platform.add_image("dev.local/own-sh", "/bin/sh".as_ref(), weft.as_ref());
     platform.apply(&manifest.replace("WEFT", &weft)).await;
     platform.ready("hello").await;
     let host = platform.host("hello").await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tests::{
     http as client, parts,
-    platform::{Platform, Settings},
+    platform::Platform,
     stream::{self, Piece, Protocol},
 };
 use tokio::{
@@ -17,13 +17,19 @@ use tokio::{
 /// The longest that an answer may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A platform that has Python and runs `origin.py` as the Service `origin`, which begins at zero.
+/// A platform that runs `origin.py` as the Service `origin`, which begins at zero.
 pub async fn with_origin() -> Platform {
-    let python = format!("dev.local/python={}", parts::python().display());
-    let platform = Platform::start_with(Settings::images(&[&python])).await;
+    let platform = Platform::start().await;
+    with_python(&platform);
     platform.apply(&origin("origin", "initial-scale: \"0\"")).await;
     platform.ready("origin").await;
     platform
+}
+
+/// Makes `dev.local/python` run Python, with this folder's scripts.
+pub fn with_python(platform: &Platform) {
+    let scripts = parts::root().join("tests/e2e");
+    platform.add_image("dev.local/python", &parts::python(), &scripts);
 }
 
 /// A Service that runs `origin.py`; the annotation is one of the autoscaler's.

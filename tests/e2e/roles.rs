@@ -1,7 +1,7 @@
 //! Each role by itself, in pods of a cluster that knows nothing of the platform: requests pass from the
 //! gateway's process to the queue's, and of the controllers and autoscalers one works at a time.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context, ensure};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
@@ -30,9 +30,10 @@ const CONFIG: &[(&str, &[(&str, &str)])] = &[
 
 async fn install(cluster: &Cluster) {
     let kubeconfig = cluster.kubeconfig_of_pods();
+    let home = Path::new(&kubeconfig).parent().expect("it is in a folder").display().to_string();
     let install = async |name: &str, replicas, ports: &[(&str, u16, u16)]| {
         let arguments = [name, "--kubeconfig", &kubeconfig, "--log", "info"];
-        let objects = role(name, replicas, &arguments, ports);
+        let objects = role(name, replicas, &home, &arguments, ports);
         cluster.kubectl().run_with("apply -f -", &objects.to_string()).await.ok();
     };
     install("controller", 2, &[]).await;

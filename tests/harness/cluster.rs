@@ -88,6 +88,7 @@ impl Cluster {
             path: weft.clone(),
             args: args.iter().map(|it| (*it).to_owned()).collect(),
             env: BTreeMap::new(),
+            with: Vec::new(),
         };
         let mut images = local::images::samples(&weft);
         images.insert("dev.local/weft".to_owned(), image(&[]));
@@ -100,7 +101,6 @@ impl Cluster {
             cluster_domain: "cluster.local".to_owned(),
             certificate: certificate.pem().to_owned(),
             services: SERVICES,
-            binary: weft.clone(),
             environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         };
         let node = Node::start(seen.clone(), settings).await.expect("the node starts");
@@ -193,8 +193,14 @@ async fn install(client: &Client, config: &[(&str, &[(&str, &str)])]) -> Result<
     Ok(())
 }
 
-/// The objects of one role: a Deployment, and a Service where it has ports.
-pub fn role(name: &str, replicas: u32, arguments: &[&str], ports: &[(&str, u16, u16)]) -> Value {
+/// The objects of one role: a Deployment, and a Service where it has ports. The pods see the folder `home`.
+pub fn role(
+    name: &str,
+    replicas: u32,
+    home: &str,
+    arguments: &[&str],
+    ports: &[(&str, u16, u16)],
+) -> Value {
     let field = |path: &str| json!({"fieldRef": {"fieldPath": path}});
     let labels = json!({"app": name});
     let deployment = json!({
@@ -202,8 +208,10 @@ pub fn role(name: &str, replicas: u32, arguments: &[&str], ports: &[(&str, u16, 
         "metadata": {"name": name, "namespace": SYSTEM},
         "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": {
             "metadata": {"labels": labels},
-            "spec": {"terminationGracePeriodSeconds": 10, "containers": [{
+            "spec": {"terminationGracePeriodSeconds": 10,
+                "volumes": [{"name": "home", "hostPath": {"path": home}}], "containers": [{
                 "name": name, "image": "dev.local/weft", "args": arguments,
+                "volumeMounts": [{"name": "home", "mountPath": home}],
                 "env": [{"name": "POD_NAME", "valueFrom": field("metadata.name")},
                         {"name": "POD_IP", "valueFrom": field("status.podIP")}],
                 "readinessProbe":

@@ -59,7 +59,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// A platform that knows these images: `NAME=PATH`.
+    /// A platform that knows these images, as `NAME=PATH`.
     pub fn images(images: &[&str]) -> Settings {
         let arguments = images.iter().flat_map(|it| ["--image".to_owned(), (*it).to_owned()]);
         Settings { arguments: arguments.collect(), ..Settings::default() }
@@ -205,6 +205,14 @@ impl Platform {
             command.uid(ORDINARY).gid(ORDINARY);
         }
         command
+    }
+
+    /// Makes an image run a program of this machine; its containers see `with` too.
+    pub fn add_image(&self, name: &str, program: &Path, with: &Path) {
+        let [program, with] = [program, with].map(|it| it.to_str().expect("paths here are text"));
+        let output = self.weft(&["image", "add", name, program, "--with", with]).output();
+        let output = output.expect("the program can be run");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     pub fn data_dir(&self) -> PathBuf {

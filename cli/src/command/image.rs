@@ -9,8 +9,8 @@ use crate::{args, place};
 
 pub fn run(command: args::Image) -> anyhow::Result<()> {
     match command {
-        args::Image::Add { name, path, place } => {
-            open(&place)?.add(&name, &path).context("add the image")?;
+        args::Image::Add { name, path, with, place } => {
+            open(&place)?.add(&name, &path, &with).context("add the image")?;
             println!("{name} runs {}", path.display());
         }
         args::Image::Rm { name, place } => {

@@ -139,7 +139,6 @@ impl Platform {
                 cluster_domain: CLUSTER_DOMAIN.to_owned(),
                 certificate: certificate.pem().to_owned(),
                 services: SERVICES,
-                binary: std::env::current_exe().context("find this program")?,
                 environment: BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]),
             },
         )

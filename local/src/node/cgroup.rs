@@ -16,8 +16,6 @@ use rustix::mount::{MountFlags, mount, mount_bind, mount_move, mount_remount};
 
 use crate::node::{environment::thousandths, process::started_ticks, run::PodContext};
 
-/// Where programs look for their limits.
-const PLACE: &str = "/sys/fs/cgroup";
 /// Wait before a container without limits gets its group.
 const LATER: Duration = Duration::from_secs(1);
 /// Jobs that wait for the thread: a few for each of the most pods that one machine runs.
@@ -159,28 +157,28 @@ pub struct Group {
 }
 
 impl Group {
-    /// Makes the group and puts it in the place of the machine's in the calling thread's mount namespace, for reading
-    /// only. `staging` is an empty folder.
-    pub fn show(&self, staging: &Path) -> io::Result<()> {
+    /// Makes the group and mounts it at `place` in the calling thread's mount namespace, for reading only. `staging` is
+    /// a folder that nobody needs there any more.
+    pub fn show(&self, staging: &Path, place: &Path) -> io::Result<()> {
         let read_only =
             MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         let make = |root| make(&self.layout, root, &self.path, self.limits);
         if self.layout.unified_limits
             && let Some(unified) = &self.layout.unified
         {
-            mount_bind(make(unified)?, PLACE)?;
-            return Ok(mount_remount(PLACE, MountFlags::BIND | read_only, "")?);
+            mount_bind(make(unified)?, place)?;
+            return Ok(mount_remount(place, MountFlags::BIND | read_only, "")?);
         }
         mount("tmpfs", staging, "tmpfs", MountFlags::empty(), c"mode=755,size=64k")?;
         for (name, root) in [("memory", &self.layout.memory), ("cpu", &self.layout.cpu)] {
             let Some(root) = root else { continue };
-            let place = staging.join(name);
-            fs::create_dir(&place)?;
-            mount_bind(make(root)?, &place)?;
-            mount_remount(&place, MountFlags::BIND | read_only, "")?;
+            let folder = staging.join(name);
+            fs::create_dir(&folder)?;
+            mount_bind(make(root)?, &folder)?;
+            mount_remount(&folder, MountFlags::BIND | read_only, "")?;
         }
-        mount_move(staging, PLACE)?;
-        Ok(mount_remount(PLACE, MountFlags::BIND | read_only, "")?)
+        mount_move(staging, place)?;
+        Ok(mount_remount(place, MountFlags::BIND | read_only, "")?)
     }
 }
 

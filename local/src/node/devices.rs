@@ -4,9 +4,7 @@
 
 use std::{ffi::CStr, fs, io, os::unix::fs::symlink, path::Path};
 
-use rustix::mount::{
-    MountFlags, mount, mount_bind, mount_bind_recursive, mount_move, mount_remount,
-};
+use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive, mount_remount};
 
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 const LINKS: [(&str, &str); 5] = [
@@ -20,9 +18,11 @@ const LINKS: [(&str, &str); 5] = [
 pub const LAST_WORDS: &str = "/dev/termination-log";
 /// The memory that programs of one container share, as container engines give it.
 const SHARED_MEMORY: &CStr = c"mode=1777,size=64m";
+/// Terminals of the containers' own, which anybody there may open.
+const TERMINALS: &CStr = c"newinstance,ptmxmode=0666,mode=0620";
 
-/// Replaces `/dev` in the calling thread's mount namespace; it is put together at `place`, an empty folder.
-pub fn replace(place: &Path) -> io::Result<()> {
+/// Makes a `/dev` at `place`, an empty folder, in the calling thread's mount namespace.
+pub fn make(place: &Path) -> io::Result<()> {
     let quiet = MountFlags::NOSUID | MountFlags::NOEXEC;
     mount("tmpfs", place, "tmpfs", quiet, c"mode=755,size=64k")?;
     for device in DEVICES {
@@ -38,17 +38,17 @@ pub fn replace(place: &Path) -> io::Result<()> {
     for folder in ["pts", "shm"] {
         fs::create_dir(place.join(folder))?;
     }
-    if Path::new("/dev/pts").exists() {
-        mount_bind_recursive("/dev/pts", place.join("pts"))?;
+    let terminals = place.join("pts");
+    if mount("devpts", &terminals, "devpts", quiet, TERMINALS).is_err() {
+        mount_bind_recursive("/dev/pts", &terminals)?;
     }
     fs::write(place.join("termination-log"), "")?;
-    mount_move(place, "/dev")?;
     // Devices can be written to all the same.
-    Ok(mount_remount("/dev", MountFlags::BIND | MountFlags::RDONLY | quiet, "")?)
+    Ok(mount_remount(place, MountFlags::BIND | MountFlags::RDONLY | quiet, "")?)
 }
 
-/// Gives a container shared memory of its own.
-pub fn share_memory() -> io::Result<()> {
+/// Gives a container, whose `/dev` is `devices`, shared memory of its own.
+pub fn share_memory(devices: &Path) -> io::Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
-    Ok(mount("tmpfs", "/dev/shm", "tmpfs", flags, SHARED_MEMORY)?)
+    Ok(mount("tmpfs", devices.join("shm"), "tmpfs", flags, SHARED_MEMORY)?)
 }

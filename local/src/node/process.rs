@@ -4,33 +4,32 @@ use std::{
     ffi::OsString,
     fs, io,
     os::{fd::OwnedFd, unix::process::CommandExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Arc, mpsc},
+    sync::Arc,
 };
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
-use tokio::{io::unix::AsyncFd, sync::oneshot};
+use tokio::io::unix::AsyncFd;
 
-use crate::node::{
-    namespace::{self, Kind, Namespace},
-    network::PodNetwork,
-};
+use crate::node::{identity::Identity, namespace::Namespace, network::PodNetwork, thread::Threads};
 
 /// What to run, and where.
 pub struct Launch {
-    /// An absolute path: looking a name up in another `PATH` would make the standard library fork.
-    pub program: PathBuf,
+    /// A path as the process sees it, or a name to be found in the `PATH` of `env`.
+    pub program: OsString,
     pub args: Vec<OsString>,
     /// The whole environment.
     pub env: Vec<(OsString, OsString)>,
-    pub directory: Option<PathBuf>,
+    pub directory: PathBuf,
     /// Where standard output and standard error go, both.
     pub output: OwnedFd,
     /// The pod's network and the name of its host; none in host mode.
     pub network: Option<(Arc<PodNetwork>, String)>,
     /// The file system that the process sees; none for the machine's.
-    pub mounts: Option<Arc<Namespace>>,
+    pub root: Option<Arc<Namespace>>,
+    /// Who it is; none for who starts it.
+    pub identity: Option<Identity>,
 }
 
 /// How a process ended.
@@ -120,122 +119,82 @@ pub fn started_ticks(pid: i32) -> Option<u64> {
     fields.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-type Job = Box<dyn FnOnce(&Home) + Send>;
-
-/// Starts processes, one at a time, from a thread that may move into pods' namespaces.
-pub struct Spawner {
-    jobs: mpsc::SyncSender<Job>,
-    /// Whether the thread may enter mount namespaces.
-    pub can_mount: bool,
-}
-
-/// The namespaces that the spawning thread comes from and returns to.
-pub struct Home {
-    spaces: Vec<Namespace>,
-}
-
-impl Home {
-    /// Leaves whatever namespaces the thread is in.
-    pub fn enter(&self) -> io::Result<()> {
-        self.spaces.iter().try_for_each(Namespace::enter)
-    }
-}
-
-/// Launches that wait for the thread: as many as pods may start at once on one machine; a caller beyond that
-/// waits for its turn.
-const WAITING: usize = 1024;
-
-impl Spawner {
-    /// Starts the thread. `isolate` asks for the ability to enter namespaces.
-    pub async fn start(isolate: bool) -> io::Result<Self> {
-        let (jobs, work) = mpsc::sync_channel::<Job>(WAITING);
-        let (tell, ready) = oneshot::channel();
-        std::thread::Builder::new().name("weft-spawner".to_owned()).spawn(move || {
-            let found = if isolate { home() } else { Ok(Home { spaces: Vec::new() }) };
-            match found {
-                Err(error) => drop(tell.send(Err(error))),
-                Ok(home) => {
-                    drop(tell.send(Ok(())));
-                    while let Ok(job) = work.recv() {
-                        job(&home);
-                    }
-                }
-            }
-        })?;
-        ready.await.map_err(|_| gone())??;
-        Ok(Self { jobs, can_mount: isolate })
-    }
-
-    /// Runs `act` on the thread; it must leave the thread in its own namespaces.
-    pub async fn run<T: Send + 'static>(
-        &self,
-        act: impl FnOnce(&Home) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
-        let (tell, done) = oneshot::channel();
-        let job: Job = Box::new(move |home| drop(tell.send(act(home))));
-        self.jobs.try_send(job).map_err(|error| match error {
-            mpsc::TrySendError::Full(_) => {
-                io::Error::other(format!("{WAITING} processes already wait to be started"))
-            }
-            mpsc::TrySendError::Disconnected(_) => gone(),
-        })?;
-        done.await.map_err(|_| gone())?
-    }
-
-    /// Starts a process.
-    pub async fn spawn(&self, launch: Launch) -> io::Result<Process> {
-        let pid = self
-            .run(move |home| {
-                let entered = enter(&launch);
-                let spawned = entered.and_then(|()| spawn(&launch));
-                if let Err(error) = home.enter() {
-                    tracing::error!(%error, "the spawning thread cannot leave a pod's namespaces");
-                    std::process::abort();
-                }
-                spawned
-            })
-            .await?;
+impl Launch {
+    /// Starts the process.
+    pub async fn start(self, threads: &Threads) -> io::Result<Process> {
+        let pid = threads.run(move || self.start_here()).await?;
         Process::new(pid).inspect_err(|_| {
             // Without its handle nobody would ever end it.
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
         })
     }
-}
 
-fn gone() -> io::Error {
-    io::Error::other("the spawning thread ended")
-}
-
-fn home() -> io::Result<Home> {
-    namespace::detach_file_system()?;
-    let spaces = [Kind::Network, Kind::Hostname, Kind::Mount].map(Namespace::current);
-    Ok(Home { spaces: spaces.into_iter().collect::<io::Result<_>>()? })
-}
-
-fn enter(launch: &Launch) -> io::Result<()> {
-    if let Some((network, hostname)) = &launch.network {
-        network.enter(hostname)?;
+    /// Starts it from the calling thread, which becomes what the process is to be.
+    fn start_here(&self) -> io::Result<Pid> {
+        if let Some((network, hostname)) = &self.network {
+            network.enter(hostname)?;
+        }
+        if let Some(root) = &self.root {
+            root.enter()?;
+        }
+        if let Some(identity) = &self.identity {
+            identity.take()?;
+        }
+        let program = self.find()?;
+        self.spawn(&program).map_err(|error| self.explained(&program, error))
     }
-    launch.mounts.as_ref().map_or(Ok(()), |mounts| mounts.enter())
-}
 
-/// Spawns in the calling thread's namespaces. Nothing here may make the standard library fork: no user or
-/// group, no `pre_exec`, no name to look up; what needs those goes through the `pod-exec` command.
-fn spawn(launch: &Launch) -> io::Result<Pid> {
-    let mut command = Command::new(&launch.program);
-    command
-        .args(&launch.args)
-        .env_clear()
-        .envs(launch.env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::from(launch.output.try_clone()?))
-        .stderr(Stdio::from(launch.output.try_clone()?))
-        .process_group(0);
-    if let Some(directory) = &launch.directory {
-        command.current_dir(directory);
+    /// The path of the program: as it is when it has a slash, else the first in `PATH` that may be executed.
+    fn find(&self) -> io::Result<PathBuf> {
+        let executable = |path: &Path| {
+            rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
+        };
+        let program = Path::new(&self.program);
+        if self.program.as_encoded_bytes().contains(&b'/') {
+            // Relative to the container's directory.
+            return Ok(self.directory.join(program));
+        }
+        let path = self.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value);
+        let mut found = path.into_iter().flat_map(std::env::split_paths).map(|it| it.join(program));
+        found.find(|it| it.is_absolute() && executable(it)).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, "executable file not found in $PATH")
+        })
     }
-    let child = command.spawn()?;
-    Ok(Pid::from_child(&child))
+
+    /// Nothing here may make the standard library fork: no user or group, no `pre_exec`, no name to look up.
+    fn spawn(&self, program: &Path) -> io::Result<Pid> {
+        let mut command = Command::new(program);
+        command
+            .args(&self.args)
+            .env_clear()
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(self.output.try_clone()?))
+            .stderr(Stdio::from(self.output.try_clone()?))
+            .process_group(0);
+        let child = command.spawn()?;
+        Ok(Pid::from_child(&child))
+    }
+
+    /// An error of the kernel's with what it does not say.
+    fn explained(&self, program: &Path, error: io::Error) -> io::Error {
+        let seen = if self.root.is_some() { "in the container" } else { "there" };
+        let why = match error.kind() {
+            io::ErrorKind::NotFound if !self.directory.is_dir() => {
+                format!("its working directory {} is not {seen}", self.directory.display())
+            }
+            io::ErrorKind::NotFound if program.exists() => {
+                format!("the interpreter that {} names is not {seen}", program.display())
+            }
+            io::ErrorKind::PermissionDenied => match &self.identity {
+                Some(identity) => format!("user {} may not execute it", identity.user),
+                None => return error,
+            },
+            _ => return error,
+        };
+        io::Error::new(error.kind(), format!("{error}: {why}"))
+    }
 }
 
 #[cfg(test)]
@@ -251,17 +210,18 @@ mod tests {
             program: "/bin/sh".into(),
             args: vec!["-c".into(), script.into()],
             env: vec![("A".into(), "1".into())],
-            directory: Some("/tmp".into()),
+            directory: "/tmp".into(),
             output: writer.into(),
             network: None,
-            mounts: None,
+            root: None,
+            identity: None,
         };
         (launch, reader)
     }
 
-    async fn run(spawner: &Spawner, script: &str) -> (Exit, String) {
+    async fn run(threads: &Threads, script: &str) -> (Exit, String) {
         let (launch, mut reader) = launch(script);
-        let process = spawner.spawn(launch).await.unwrap();
+        let process = launch.start(threads).await.unwrap();
         let exit = process.wait().await.unwrap();
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
@@ -270,21 +230,21 @@ mod tests {
 
     #[tokio::test]
     async fn runs_with_what_it_is_given_and_nothing_else() {
-        let spawner = Spawner::start(false).await.unwrap();
+        let threads = Threads::new(false);
         let script = "echo $A; pwd; cat; echo bad >&2; env | grep -c HOME; exit 3";
-        let (exit, text) = run(&spawner, script).await;
+        let (exit, text) = run(&threads, script).await;
         assert_eq!((exit, text.as_str()), (Exit::Code(3), "1\n/tmp\nbad\n0\n"));
-        assert_eq!(run(&spawner, "kill -TERM $$").await.0, Exit::Signal(15));
+        assert_eq!(run(&threads, "kill -TERM $$").await.0, Exit::Signal(15));
         let (mut missing, _reader) = launch("");
         missing.program = "/nowhere".into();
-        assert!(spawner.spawn(missing).await.is_err());
+        assert!(missing.start(&threads).await.is_err());
     }
 
     /// The pipe ends only when its last writer has: so the test would not end if the child were left.
     #[tokio::test]
     async fn what_a_process_leaves_in_its_group_ends_with_it() {
-        let spawner = Spawner::start(false).await.unwrap();
-        let (_, text) = run(&spawner, "sleep 600 & echo done").await;
+        let threads = Threads::new(false);
+        let (_, text) = run(&threads, "sleep 600 & echo done").await;
         assert_eq!(text, "done\n");
     }
 
@@ -297,11 +257,10 @@ mod tests {
                 // What a user without the right to make namespaces gets: this error, and host mode.
                 let refused = error.kind() == io::ErrorKind::PermissionDenied;
                 assert!(refused, "{error}");
-                assert!(Spawner::start(false).await.is_ok());
                 return;
             }
         };
-        let spawner = Spawner::start(true).await.unwrap();
+        let threads = Threads::new(true);
         let (one, two) = (network.pod().await.unwrap(), network.pod().await.unwrap());
         assert_ne!(one.address, two.address);
         let _listeners = [&one, &two].map(|pod| {
@@ -311,7 +270,7 @@ mod tests {
         let address = service.local_addr().unwrap();
         let (mut launch, mut reader) = launch("hostname");
         launch.network = Some((Arc::new(one), "a-pod".to_owned()));
-        let process = spawner.spawn(launch).await.unwrap();
+        let process = launch.start(&threads).await.unwrap();
         assert_eq!(process.wait().await.unwrap(), Exit::Code(0));
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();

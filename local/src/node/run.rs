@@ -24,13 +24,14 @@ use tokio_util::sync::CancellationToken;
 use crate::node::{
     Shared, Source,
     environment::{self, Facts, Sources},
+    identity::{self, Identity},
     leftovers,
     machine::{Ended, Event},
+    namespace::Namespace,
     output::{Output, Place},
     probe::{self, Heard, QueueWatch, Target, Watch},
     process::{Exit, Launch, Process},
     reach::{Queued, Reach},
-    shim,
     volumes::{self, PodVolumes},
 };
 
@@ -275,11 +276,9 @@ impl Run {
             format!("Container image \"{name}\" already present on machine"),
         );
         let mut variables = self.default_variables(&image.env).await;
-        variables = self.variables(variables).await.map_err(|message| Failure::Blocked {
-            reason: "CreateContainerConfigError",
-            message,
-            back_off: false,
-        })?;
+        let blocked = |reason| move |message| Failure::Blocked { reason, message, back_off: false };
+        variables =
+            self.variables(variables).await.map_err(blocked("CreateContainerConfigError"))?;
         self.give_port(&mut variables).map_err(|error| Failure::NotStarted(error.to_string()))?;
 
         let own = (image.path.to_string_lossy().into_owned(), image.args.as_slice());
@@ -287,37 +286,47 @@ impl Run {
         let not_started = |error: io::Error| {
             Failure::NotStarted(format!("failed to start \"{program}\": {error}"))
         };
-        let path = variables.get("PATH").map(String::as_str).unwrap_or_default();
-        let directory = self.container.working_dir.as_ref().map(PathBuf::from);
-        let found = find_program(&program, path, directory.as_deref()).map_err(not_started)?;
+        let identity = identity::wanted(&self.context.pod, &self.container)
+            .map_err(blocked("CreateContainerConfigError"))?;
         volumes::begin_message(&self.context, &self.container);
-        let mounts = volumes::mounts(&self.context, &self.container).await.map_err(|message| {
-            Failure::Blocked { reason: "CreateContainerError", message, back_off: false }
-        })?;
+        let root = volumes::root(&self.context, &self.container, &image, identity.user)
+            .await
+            .map_err(blocked("CreateContainerError"))?;
         let (pipe, writer) = io::pipe().map_err(not_started)?;
         let labels = self.context.pod.metadata.labels.as_ref();
         let output =
             node.outputs.create(&self.place(), labels, self.attempt).map_err(not_started)?;
-        let mut launch = Launch {
-            program: found,
-            args: args.into_iter().map(OsString::from).collect(),
-            env: variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
-            directory,
-            output: writer.into(),
-            network: self.network(),
-            mounts,
-        };
-        if let Some(wanted) = shim::wanted(&self.context.pod, &self.container) {
-            launch = shim::wrap(launch, &wanted, &node.settings.binary);
-        }
+        let launch = self.launch((program.clone(), args), variables, (root, identity), writer);
         let name = &self.container.name;
         tracing::debug!(pod = self.context.name(), container = name, "start the process");
-        let process = node.spawner.spawn(launch).await.map_err(not_started)?;
+        let process = launch.start(&node.threads).await.map_err(not_started)?;
         tracing::debug!(pod = self.context.name(), container = name, "started");
         leftovers::note(&self.context.folder, name, process.pid(), &node.boot);
         self.context.event(Some(name), false, "Created", format!("Created container: {name}"));
         self.context.event(Some(name), false, "Started", format!("Started container {name}"));
         Ok((process, pipe.into(), output))
+    }
+
+    /// A start of a program in the container, with the given root and as the given user.
+    fn launch(
+        &self,
+        (program, args): (String, Vec<String>),
+        variables: BTreeMap<String, String>,
+        (root, identity): (Option<Arc<Namespace>>, Identity),
+        output: io::PipeWriter,
+    ) -> Launch {
+        let directory = self.container.working_dir.as_deref().unwrap_or("/");
+        Launch {
+            program: program.into(),
+            args: args.into_iter().map(OsString::from).collect(),
+            env: variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            directory: Path::new("/").join(directory),
+            output: output.into(),
+            network: self.network(),
+            // On the machine's own files a process is who runs the platform, whom they belong to.
+            identity: root.is_some().then_some(identity),
+            root,
+        }
     }
 
     fn network(&self) -> Option<(Arc<crate::node::network::PodNetwork>, String)> {
@@ -345,6 +354,10 @@ impl Run {
     ) -> BTreeMap<String, String> {
         let mut variables = self.context.node.settings.environment.clone();
         variables.insert("HOSTNAME".to_owned(), self.context.name().to_owned());
+        if self.context.node.template.is_some() {
+            // As container engines have it for users who are not in the image's list.
+            variables.insert("HOME".to_owned(), "/".to_owned());
+        }
         variables.extend(image.iter().map(|(name, value)| (name.clone(), value.clone())));
         variables.extend(self.service_variables().await);
         variables
@@ -544,10 +557,8 @@ impl Run {
 
     fn target(&self) -> Target {
         let (context, container) = (self.context.clone(), self.container.clone());
-        let network = self.network();
-        let execute: probe::Execute = Arc::new(move |action| {
-            execute(context.clone(), container.clone(), network.clone(), action)
-        });
+        let execute: probe::Execute =
+            Arc::new(move |action| execute(context.clone(), container.clone(), action));
         Target { door: self.context.reach.door.clone(), execute, container: self.container.clone() }
     }
 
@@ -700,7 +711,6 @@ async fn perform(target: &Target, hook: &LifecycleHandler) -> Result<(), String>
 fn execute(
     context: Arc<PodContext>,
     container: Arc<k8s::Container>,
-    network: Option<(Arc<crate::node::network::PodNetwork>, String)>,
     action: ExecAction,
 ) -> Boxed<Result<(), String>> {
     Box::pin(async move {
@@ -720,21 +730,14 @@ fn execute(
         };
         let mut variables = run.variables(run.default_variables(&BTreeMap::new()).await).await?;
         run.give_port(&mut variables).map_err(|error| error.to_string())?;
-        let path = variables.get("PATH").map(String::as_str).unwrap_or_default();
-        let directory = container.working_dir.as_ref().map(PathBuf::from);
         let told = |error: io::Error| format!("exec {program}: {error}");
         let (pipe, writer) = io::pipe().map_err(told)?;
-        let mounts = volumes::mounts(&context, &container).await?;
-        let launch = Launch {
-            program: find_program(program, path, directory.as_deref()).map_err(told)?,
-            args: args.iter().map(OsString::from).collect(),
-            env: variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
-            directory,
-            output: writer.into(),
-            network,
-            mounts,
-        };
-        let process = context.node.spawner.spawn(launch).await.map_err(told)?;
+        let place = (
+            volumes::present_root(&context, &container),
+            identity::wanted(&context.pod, &container)?,
+        );
+        let launch = run.launch((program.clone(), args.to_vec()), variables, place, writer);
+        let process = launch.start(&context.node.threads).await.map_err(told)?;
         // A probe that times out is dropped here: its process must not stay.
         let process = Killed(Some(process));
         let mut text = Vec::new();
@@ -773,19 +776,4 @@ impl Drop for Killed {
             tokio::spawn(async move { process.wait().await });
         }
     }
-}
-
-/// The path of `program`: as it is when it has a slash, else the first in `path` that may be executed.
-fn find_program(program: &str, path: &str, directory: Option<&Path>) -> io::Result<PathBuf> {
-    let executable = |path: &Path| {
-        rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file()
-    };
-    if program.contains('/') {
-        // Relative to the container's directory; the standard library's error tells what is wrong with it.
-        return Ok(directory.unwrap_or(Path::new("/")).join(program));
-    }
-    let found = path.split(':').filter(|it| !it.is_empty()).map(|it| Path::new(it).join(program));
-    found.into_iter().find(|it| executable(it)).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::NotFound, "executable file not found in $PATH")
-    })
 }

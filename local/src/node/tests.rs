@@ -1,6 +1,9 @@
 //! Pods with real processes, through the API server, as an ordinary user's node and as root's.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf,
+    sync::Arc, time::Duration,
+};
 
 use http::Request;
 use http_body_util::BodyExt;
@@ -68,8 +71,12 @@ impl Scene {
         let stop = CancellationToken::new();
         let cluster = Cluster::new(api.client(), clock, stop.clone());
         let outputs = Outputs::open(folder.join("logs"), clock).unwrap();
-        let image =
-            |path: &str| Image { path: path.into(), args: Vec::new(), env: BTreeMap::new() };
+        let image = |path: &str| Image {
+            path: path.into(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            with: Vec::new(),
+        };
         let images = [("sh", image("/bin/sh")), ("python", image("/usr/bin/python3"))];
         let images = images.map(|(name, image)| (name.to_owned(), image)).into();
         let settings = Settings {
@@ -81,7 +88,6 @@ impl Scene {
             services: Range { address: "10.96.0.0".parse().unwrap(), prefix: 16 },
             cluster_domain: "cluster.local".to_owned(),
             certificate: "certificate".to_owned(),
-            binary: "/bin/false".into(),
             environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         };
         let node = Node::start(cluster.clone(), settings).await.unwrap();
@@ -311,6 +317,74 @@ async fn containers_leave_their_last_words() {
     let left = std::fs::read_to_string(usual).unwrap_or_default();
     assert_eq!(left, "", "the machine's own file stays empty");
     scene.end().await;
+}
+
+/// Tells what it finds, and fails the first time.
+const EXPLORER: &str = r#"#!/bin/sh
+echo user $(id -u):$(id -g)
+echo rights $(grep CapBnd /proc/self/status)
+test -x /ko-app/app && echo program
+cat "$(dirname "$0")/beside" "$1"
+test -e "$2" && echo sees too much
+test -e /tmp/mine && echo stale files
+touch /tmp/mine && echo temporary
+touch /usr/mine 2>/dev/null && echo writes to the system
+ls /etc/added/k /etc/passwd /usr/share/added/k
+grep -c "[[:space:]]$HOSTNAME$" /etc/hosts
+test -e /kept/seen && exec sleep 600
+touch /kept/seen
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_see_a_root_of_their_own() {
+    let scene = Scene::start(Mode::Auto).await;
+    if !scene.node.isolated() {
+        // On the machine's own files nothing can be mounted for one container alone.
+        return scene.end().await;
+    }
+    let home = std::env::temp_dir().join(format!("weft-home-{}", uuid::Uuid::new_v4()));
+    let (app, secret) = (home.join("bin/app"), home.join("secret"));
+    fs::create_dir_all(app.parent().unwrap()).unwrap();
+    for (file, text) in [
+        (&app, EXPLORER),
+        (&app.with_file_name("beside"), "beside\n"),
+        (&home.join("asked-for"), "asked for\n"),
+        (&secret, "secret\n"),
+    ] {
+        fs::write(file, text).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let with = [home.join("asked-for")];
+    Images::open(&scene.folder, BTreeMap::new()).add("me/app:v1", &app, &with).unwrap();
+    let map = json!({"metadata": {"name": "m"}, "data": {"k": "value"}});
+    scene.put::<ConfigMap>(map).await;
+    let spec = json!({
+        "volumes": [{"name": "m", "configMap": {"name": "m"}}, {"name": "kept", "emptyDir": {}}],
+        "containers": [{"name": "c", "image": "me/app:v1", "args": [&with[0], &secret],
+            "volumeMounts": [
+                {"name": "m", "mountPath": "/etc/added"},
+                {"name": "m", "mountPath": "/usr/share/added"},
+                {"name": "kept", "mountPath": "/kept"},
+            ]}],
+    });
+    scene.create("p", spec).await;
+    let again = |pod: &Pod| container(pod).is_some_and(|it| it.restart_count == 1) && ready(pod);
+    let pod = scene.until("p", again).await;
+    let want = "user 65532:65532\nrights CapBnd: 00000000a80425fb\nprogram\nbeside\nasked for\n\
+        temporary\n/etc/added/k\n/etc/passwd\n/usr/share/added/k\n1\n";
+    let told = async {
+        loop {
+            let text = scene.log(&pod, "c").await;
+            if text.len() >= want.len() {
+                return text;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    assert_eq!(tokio::time::timeout(PATIENCE, told).await.unwrap(), want);
+    assert!(!PathBuf::from("/etc/added").exists(), "the machine stays as it was");
+    scene.end().await;
+    fs::remove_dir_all(home).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,9 +1,8 @@
 //! What containers see of the file system besides the machine's own: the cluster's name server, their service
-//! account's files, volumes, and the file for their last words.
+//! account's files, volumes, the image's program, and the file for their last words.
 //!
-//! Pods of a node that runs as root see the machine's files through mount namespaces: each container has one, made
-//! from one that all pods of a service account share. As an ordinary user nothing can be mounted; then the pod's
-//! events say which paths are missing.
+//! Pods of a node that runs as root see them in a root of their own. As an ordinary user nothing can be mounted; then
+//! the pod's events say which paths are missing.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -19,49 +18,39 @@ use k8s_openapi::api::{
 };
 use kube::{Api, api::PostParams};
 use parking_lot::Mutex;
-use rustix::mount::{MountFlags, mount_bind_recursive, mount_remount};
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use crate::node::{
-    account, devices, environment,
-    namespace::{self, Namespace},
-    run::PodContext,
+use crate::{
+    images::{self, Image},
+    node::{
+        account, environment,
+        namespace::Namespace,
+        root::{self, Additions, Mount},
+        run::PodContext,
+    },
 };
 
 const RESOLVER: &str = "/etc/resolv.conf";
-/// Where file systems are put together before they are moved to their place; seen by nobody else.
-const STAGING: &str = "staging";
+const HOSTS: &str = "/etc/hosts";
+/// Where containers find their image's program, whatever it is called on the machine: where `ko` puts it.
+const PROGRAMS: &str = "/ko-app";
 /// Permissions of projected files whose volume names none, as the API's default.
 const FILE_MODE: i32 = 0o644;
-
-/// The mounts of all pods.
-pub struct Volumes {
-    /// Where resolver files are, and the note of what was made on the machine to mount upon.
-    folder: PathBuf,
-    /// By Kubernetes namespace, service account and whether it has the cluster's name server: as many as there are.
-    bases: tokio::sync::Mutex<HashMap<Base, Arc<Namespace>>>,
-    /// Folders and files made to mount upon, with how many pods use them.
-    made: Mutex<BTreeMap<PathBuf, usize>>,
-}
-
-/// What pods share that see the same files.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Base {
-    namespace: String,
-    /// The files of the service account.
-    account: Option<PathBuf>,
-    has_resolver: bool,
-}
 
 /// One pod's volumes.
 #[derive(Default)]
 pub struct PodVolumes {
     sources: OnceCell<HashMap<String, PathBuf>>,
-    /// By container.
-    mounted: tokio::sync::Mutex<HashMap<String, Arc<Namespace>>>,
-    /// What this pod counts for in [`Volumes::made`].
-    uses: Mutex<Vec<PathBuf>>,
+    /// The root of each container's present run.
+    roots: Mutex<HashMap<String, Arc<Namespace>>>,
+}
+
+impl PodVolumes {
+    /// Lets go of the containers' roots: they end with their last process.
+    pub fn forget(&self) {
+        self.roots.lock().clear();
+    }
 }
 
 /// A file of a volume.
@@ -71,159 +60,57 @@ struct Projected {
     mode: i32,
 }
 
-impl Volumes {
-    /// Keeps its files in `folder`; removes what an earlier run had made to mount upon.
-    pub fn open(folder: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&folder)?;
-        let note = folder.join("made");
-        let text = fs::read_to_string(&note).unwrap_or_default();
-        for path in text.lines().rev() {
-            unmake(Path::new(path));
-        }
-        fs::write(note, "")?;
-        Ok(Self { folder, bases: Default::default(), made: Mutex::default() })
-    }
-
-    /// Forgets a pod's mounts, and removes what was made for them alone.
-    pub fn remove(&self, pod: &PodContext) {
-        let mut made = self.made.lock();
-        for path in pod.volumes.uses.lock().drain(..).rev() {
-            if let Some(count) = made.get_mut(&path) {
-                *count -= 1;
-                if *count == 0 {
-                    made.remove(&path);
-                    unmake(&path);
-                }
-            }
-        }
-    }
-
-    /// Makes sure that something can be mounted upon `target`.
-    fn prepare_target(&self, pod: &PodVolumes, target: &Path, folder: bool) -> io::Result<()> {
-        let mut made = self.made.lock();
-        let mut ancestors: Vec<&Path> = target.ancestors().collect();
-        ancestors.reverse();
-        for path in ancestors {
-            match made.get_mut(path) {
-                Some(count) => *count += 1,
-                None if path.exists() => continue,
-                None => {
-                    let mut note =
-                        fs::OpenOptions::new().append(true).open(self.folder.join("made"))?;
-                    io::Write::write_all(&mut note, format!("{}\n", path.display()).as_bytes())?;
-                    if folder || path != target {
-                        fs::create_dir(path)?;
-                    } else {
-                        fs::write(path, "")?;
-                    }
-                    made.insert(path.to_owned(), 1);
-                }
-            }
-            pod.uses.lock().push(path.to_owned());
-        }
-        Ok(())
-    }
-}
-
-/// Removes an empty folder or file; others have put something there, or it is gone: then it stays so.
-fn unmake(path: &Path) {
-    if fs::remove_dir(path).is_err()
-        && fs::metadata(path).is_ok_and(|it| it.is_file() && it.len() == 0)
-    {
-        let _ = fs::remove_file(path);
-    }
-}
-
-/// The file system for a container; none for the machine's own. The error is for the container's status.
-pub async fn mounts(
+/// A root for a run of a container whose image is `image` and whose user is `user`; none for the machine's own. The
+/// error is for the container's status.
+pub async fn root(
     pod: &PodContext,
     container: &Container,
+    image: &Image,
+    user: u32,
 ) -> Result<Option<Arc<Namespace>>, String> {
     let wanted = container.volume_mounts.as_deref().unwrap_or_default();
-    let Some(router) = pod.node.network.as_ref().map(|it| it.router) else {
+    let (Some(network), Some(template)) = (&pod.node.network, &pod.node.template) else {
         for mount in wanted {
             let message = format!(
-                "volume \"{}\" is not at {}: in host mode nothing can be mounted; run as root for volumes",
+                "volume \"{}\" is not at {}: nothing can be mounted here; run as root for volumes",
                 mount.name, mount.mount_path
             );
             pod.event(Some(&container.name), true, "FailedMount", message);
         }
         return Ok(None);
     };
-    let mut mounted = pod.volumes.mounted.lock().await;
-    if let Some(mounts) = mounted.get(&container.name) {
-        return Ok(Some(mounts.clone()));
+    let told = |error: io::Error| error.to_string();
+    let own = volume_mounts(pod, wanted).await?;
+    let mut last = vec![Mount { source: hosts(pod).map_err(told)?, ..Mount::at(HOSTS) }];
+    if let Some(target) = &container.termination_message_path {
+        last.push(Mount { source: message_file(pod, container), ..Mount::at(target) });
     }
-    let spec = pod.pod.spec.as_ref();
-    let own_resolver = matches!(
-        spec.and_then(|it| it.dns_policy.as_deref()),
-        None | Some("ClusterFirst" | "ClusterFirstWithHostNet")
-    );
-    let base = Base {
-        namespace: pod.namespace().to_owned(),
-        account: account::folder(pod).await?,
-        has_resolver: own_resolver,
-    };
-    let base = shared(pod, base, router).await.map_err(|error| error.to_string())?;
-    let none = HashMap::new();
-    let sources = match wanted {
-        [] => &none,
-        _ => pod.volumes.sources.get_or_try_init(|| sources(pod)).await?,
-    };
-    let mut plan = Vec::new();
-    for mount in wanted {
-        let source =
-            sources.get(&mount.name).ok_or_else(|| format!("no volume \"{}\"", mount.name))?;
-        let sub = mount.sub_path.as_deref().unwrap_or_default();
-        let source = inside(source, sub).ok_or_else(|| format!("bad subPath \"{sub}\""))?;
-        if !source.exists() {
-            fs::create_dir_all(&source)
-                .map_err(|error| format!("{}: {error}", source.display()))?;
-        }
-        let target = PathBuf::from(&mount.mount_path);
-        pod.node
-            .volumes
-            .prepare_target(&pod.volumes, &target, source.is_dir())
-            .map_err(|error| format!("make {} to mount upon: {error}", target.display()))?;
-        plan.push((source, target, mount.read_only == Some(true)));
+    if let Some(source) = resolver(pod, network.router).map_err(told)? {
+        last.push(Mount { source, ..Mount::at(RESOLVER) });
     }
-    let last_words = last_words(pod, container);
-    let group = pod.node.cgroups.group(pod, container);
-    let staging = pod.node.volumes.folder.join(STAGING);
-    let mounting = pod.node.spawner.run(move |home| {
-        let made = (|| {
-            base.enter()?;
-            let namespace = namespace::new_mount()?;
-            devices::share_memory()?;
-            if let Some(group) = group {
-                group.show(&staging).map_err(|error| {
-                    io::Error::other(format!("mount the container's control group: {error}"))
-                })?;
-            }
-            for (source, target, read_only) in plan {
-                let told = |error: rustix::io::Errno| {
-                    io::Error::other(format!("mount {}: {error}", target.display()))
-                };
-                mount_bind_recursive(&source, &target).map_err(told)?;
-                if read_only {
-                    mount_remount(&target, MountFlags::BIND | MountFlags::RDONLY, "")
-                        .map_err(told)?;
-                }
-            }
-            if let Some((source, target)) = last_words
-                && let Err(error) = mount_bind_recursive(&source, &target)
-            {
-                // The container runs without it all the same.
-                tracing::debug!(%error, target = %target.display(), "mount a termination message");
-            }
-            Ok(Arc::new(namespace))
-        })();
-        home.enter()?;
-        made
-    });
-    let namespace = mounting.await.map_err(|error| error.to_string())?;
-    mounted.insert(container.name.clone(), namespace.clone());
-    Ok(Some(namespace))
+    if let Some(source) = account::folder(pod).await? {
+        last.push(Mount { source, read_only: true, ..Mount::at(account::PLACE) });
+    }
+    // What the container itself mounts at such a place counts more.
+    last.retain(|it| own.iter().all(|own| own.target != it.target));
+    let mut mounts = program(container, image, user);
+    mounts.extend(own);
+    mounts.extend(last);
+    let context = container.security_context.as_ref();
+    let additions = Additions {
+        mounts,
+        group: pod.node.cgroups.group(pod, container),
+        read_only: context.and_then(|it| it.read_only_root_filesystem) == Some(true),
+        size_bytes: storage(container),
+    };
+    let root = template.root(&pod.node.threads, additions).await.map_err(told)?;
+    pod.volumes.roots.lock().insert(container.name.clone(), root.clone());
+    Ok(Some(root))
+}
+
+/// The root of the container's present run.
+pub fn present_root(pod: &PodContext, container: &Container) -> Option<Arc<Namespace>> {
+    pod.volumes.roots.lock().get(&container.name).cloned()
 }
 
 /// `folder` with `path` below it; none if that leads out of it.
@@ -233,54 +120,64 @@ fn inside(folder: &Path, path: &str) -> Option<PathBuf> {
     stays.then(|| if path.as_os_str().is_empty() { folder.to_owned() } else { folder.join(path) })
 }
 
-/// The machine's files with what `wanted` adds.
-async fn shared(
-    pod: &PodContext,
-    wanted: Base,
-    router: std::net::Ipv4Addr,
-) -> io::Result<Arc<Namespace>> {
-    let mut bases = pod.node.volumes.bases.lock().await;
-    if let Some(base) = bases.get(&wanted) {
-        return Ok(base.clone());
-    }
-    let mut mounts: Vec<(PathBuf, &str)> = Vec::new();
-    if wanted.has_resolver && Path::new(RESOLVER).exists() {
-        mounts.push((resolver(pod, router)?, RESOLVER));
-    }
-    if let Some(account) = &wanted.account {
-        // It stays: other platforms on this machine mount upon it too, and it goes with the machine's next boot.
-        match fs::create_dir_all(account::PLACE) {
-            Ok(()) => mounts.push((account.clone(), account::PLACE)),
-            Err(error) => {
-                tracing::warn!(%error, "pods get no token: make {} to mount upon", account::PLACE);
-            }
-        }
-    }
-    let staging = pod.node.volumes.folder.join(STAGING);
-    let making = pod.node.spawner.run(move |home| {
-        let made = (|| {
-            let base = namespace::new_mount()?;
-            fs::create_dir_all(&staging)?;
-            devices::replace(&staging)
-                .map_err(|error| io::Error::other(format!("mount a /dev of its own: {error}")))?;
-            for (source, target) in mounts {
-                mount_bind_recursive(&source, target)
-                    .map_err(|error| io::Error::other(format!("mount {target}: {error}")))?;
-            }
-            Ok(Arc::new(base))
-        })();
-        home.enter()?;
-        made
-    });
-    let base = making.await?;
-    bases.insert(wanted, base.clone());
-    Ok(base)
+/// The image's program where it is, and where containers look for it.
+fn program(container: &Container, image: &Image, user: u32) -> Vec<Mount> {
+    let name = images::short_name(container.image.as_deref().unwrap_or_default());
+    let folders = root::home_of(&image.path, user).into_iter().chain(image.with.iter().cloned());
+    let mut mounts: Vec<Mount> = folders.map(Mount::same).collect();
+    let target = Path::new(PROGRAMS).join(name);
+    mounts.push(Mount { source: image.path.clone(), read_only: true, ..Mount::at(target) });
+    mounts
 }
 
-/// The file that names the cluster's name server to the pods of a namespace.
-fn resolver(pod: &PodContext, router: std::net::Ipv4Addr) -> io::Result<PathBuf> {
+/// What the container mounts of the pod's volumes, those within others after them.
+async fn volume_mounts(
+    pod: &PodContext,
+    wanted: &[k8s::VolumeMount],
+) -> Result<Vec<Mount>, String> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sources = pod.volumes.sources.get_or_try_init(|| sources(pod)).await?;
+    let mut mounts = Vec::new();
+    for mount in wanted {
+        let source =
+            sources.get(&mount.name).ok_or_else(|| format!("no volume \"{}\"", mount.name))?;
+        let sub = mount.sub_path.as_deref().unwrap_or_default();
+        let source = inside(source, sub).ok_or_else(|| format!("bad subPath \"{sub}\""))?;
+        if !source.exists() {
+            fs::create_dir_all(&source)
+                .map_err(|error| format!("{}: {error}", source.display()))?;
+        }
+        // Seen from within a container a link would lead elsewhere.
+        let source =
+            fs::canonicalize(&source).map_err(|error| format!("{}: {error}", source.display()))?;
+        let target = Path::new("/").join(&mount.mount_path);
+        mounts.push(Mount { source, target, read_only: mount.read_only == Some(true) });
+    }
+    mounts.sort_by_key(|it| it.target.components().count());
+    Ok(mounts)
+}
+
+/// The most that a container's own files may take.
+fn storage(container: &Container) -> Option<u64> {
+    let limits = container.resources.as_ref()?.limits.as_ref()?;
+    let milli = environment::thousandths(limits.get("ephemeral-storage")?)?;
+    u64::try_from(milli / 1000).ok()
+}
+
+/// The file that names the name server to the pod: the cluster's, or the machine's; none where the machine has none.
+fn resolver(pod: &PodContext, router: std::net::Ipv4Addr) -> io::Result<Option<PathBuf>> {
+    let spec = pod.pod.spec.as_ref();
+    let is_own = matches!(
+        spec.and_then(|it| it.dns_policy.as_deref()),
+        None | Some("ClusterFirst" | "ClusterFirstWithHostNet")
+    );
+    if !is_own {
+        return Ok(fs::canonicalize(RESOLVER).ok());
+    }
     let namespace = pod.namespace();
-    let file = pod.node.volumes.folder.join(format!("{namespace}.resolv.conf"));
+    let file = pod.node.mounts_folder.join(format!("{namespace}.resolv.conf"));
     let domain = &pod.node.settings.cluster_domain;
     let host = fs::read_to_string(RESOLVER).unwrap_or_default();
     let searched =
@@ -288,24 +185,29 @@ fn resolver(pod: &PodContext, router: std::net::Ipv4Addr) -> io::Result<PathBuf>
     let text = format!(
         "nameserver {router}\nsearch {namespace}.svc.{domain} svc.{domain} {domain} {searched}\noptions ndots:5\n"
     );
-    fs::write(&file, text)?;
-    Ok(file)
+    // Running containers read it: it is not emptied for nothing.
+    if fs::read(&file).ok().as_deref() != Some(text.as_bytes()) {
+        fs::write(&file, text)?;
+    }
+    Ok(Some(file))
 }
 
-/// The file for a container's termination message and where the container sees it; none where that cannot be.
-fn last_words(pod: &PodContext, container: &Container) -> Option<(PathBuf, PathBuf)> {
-    let target = PathBuf::from(container.termination_message_path.as_deref()?);
-    let made = match target.to_str() {
-        Some(devices::LAST_WORDS) => Ok(()),
-        _ => pod.node.volumes.prepare_target(&pod.volumes, &target, false),
-    };
-    match made {
-        Ok(()) => Some((message_file(pod, container), target)),
-        Err(error) => {
-            tracing::debug!(%error, target = %target.display(), "make a file to mount upon");
-            None
-        }
+/// The file that tells the pod its own name. Source: kubernetes `pkg/kubelet/kubelet_pods.go`, `managedHostsFileContent`.
+fn hosts(pod: &PodContext) -> io::Result<PathBuf> {
+    let file = pod.folder.join("hosts");
+    let spec = pod.pod.spec.as_ref();
+    let mut text = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n\
+        ::1\tlocalhost ip6-localhost ip6-loopback\n"
+        .to_owned();
+    let name = spec.and_then(|it| it.hostname.as_deref()).unwrap_or(pod.name());
+    text += &format!("{}\t{name}\n", pod.reach.door.address);
+    for alias in spec.iter().flat_map(|it| it.host_aliases.iter().flatten()) {
+        let names = alias.hostnames.iter().flatten().cloned().collect::<Vec<_>>().join("\t");
+        text += &format!("{}\t{names}\n", alias.ip);
     }
+    fs::create_dir_all(&pod.folder)?;
+    fs::write(&file, text)?;
+    Ok(file)
 }
 
 fn message_file(pod: &PodContext, container: &Container) -> PathBuf {

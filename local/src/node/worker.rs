@@ -558,7 +558,7 @@ impl Worker {
         for container in &self.containers {
             context.node.cgroups.remove(context, container);
         }
-        context.node.volumes.remove(context);
+        context.volumes.forget();
         if let Err(error) = fs::remove_dir_all(&context.folder) {
             tracing::warn!(%error, folder = %context.folder.display(), "remove a pod's folder");
         }

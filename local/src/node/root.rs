@@ -1,0 +1,288 @@
+//! The root of a container's file system: the machine's system folders for reading, files of the container's own for
+//! the rest, and what the container mounts.
+//!
+//! One mount namespace, the template, holds what all containers of a node see alike; each run of a container gets a
+//! namespace that is made from it. Needs root; as an ordinary user containers see the machine's files.
+//!
+//! Source: opencontainers/runtime-spec `config-linux.md` (default file systems, masked and read-only paths).
+
+use std::{
+    ffi::CString,
+    fs, io,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rustix::mount::{
+    MountFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_remount, unmount,
+};
+
+use crate::node::{
+    cgroup::Group,
+    devices,
+    namespace::{self, Namespace},
+    thread::Threads,
+};
+
+/// The machine's folders that programs are built upon.
+const SYSTEM: [&str; 11] =
+    ["bin", "etc", "gnu", "lib", "lib32", "lib64", "libx32", "nix", "opt", "sbin", "usr"];
+/// Folders of a container's own, with their permissions.
+const OWN: [(&str, u32); 9] = [
+    ("home", 0o755),
+    ("mnt", 0o755),
+    ("root", 0o755),
+    ("run", 0o755),
+    ("srv", 0o755),
+    ("tmp", 0o1777),
+    ("var", 0o755),
+    ("var/log", 0o755),
+    ("var/tmp", 0o1777),
+];
+/// What in `/proc` belongs to the whole machine: programs read it.
+const MACHINES_OWN: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+/// Where a layer of the container's own would hide what is mounted there.
+const KERNELS: [&str; 3] = ["/dev", "/proc", "/sys"];
+/// The machine's root within a container's while that is put together.
+const MACHINE: &str = "/.machine";
+const READ_ONLY: MountFlags = MountFlags::BIND.union(MountFlags::RDONLY);
+
+/// What all containers of a node see of the machine.
+pub struct Template {
+    namespace: Namespace,
+    /// Where it is put together, and where containers' roots are; empty folders, in all other namespaces.
+    place: PathBuf,
+    root: PathBuf,
+}
+
+/// What one container sees besides.
+#[derive(Default)]
+pub struct Additions {
+    /// In the order in which they are mounted.
+    pub mounts: Vec<Mount>,
+    /// Its limits, to be shown to it.
+    pub group: Option<Group>,
+    pub read_only: bool,
+    /// The most that its files can take; none for half of the machine's memory.
+    pub size_bytes: Option<u64>,
+}
+
+/// A file or folder of the machine, and where the container sees it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mount {
+    pub source: PathBuf,
+    /// An absolute path; made where it is not there.
+    pub target: PathBuf,
+    pub read_only: bool,
+}
+
+impl Template {
+    /// Puts the template together; it needs two folders in `folder`.
+    pub async fn make(threads: &Threads, folder: &Path) -> io::Result<Arc<Self>> {
+        let (place, root) = (folder.join("template"), folder.join("root"));
+        fs::create_dir_all(&place)?;
+        fs::create_dir_all(&root)?;
+        let made = threads.run(move || {
+            let namespace = namespace::new_mount()?;
+            assemble(&place)?;
+            Ok(Self { namespace, place, root })
+        });
+        Ok(Arc::new(made.await?))
+    }
+
+    /// A root for one run of a container.
+    pub async fn root(
+        self: &Arc<Self>,
+        threads: &Threads,
+        additions: Additions,
+    ) -> io::Result<Arc<Namespace>> {
+        let template = self.clone();
+        threads.run(move || template.assemble_root(&additions).map(Arc::new)).await
+    }
+
+    fn assemble_root(&self, additions: &Additions) -> io::Result<Namespace> {
+        self.namespace.enter()?;
+        let namespace = namespace::new_mount()?;
+        let root = &self.root;
+        let size = additions.size_bytes.map_or_else(String::new, |it| format!(",size={it}"));
+        let options = CString::new(format!("mode=755{size}")).expect("no zero in it");
+        let quiet = MountFlags::NODEV | MountFlags::NOSUID;
+        mount("tmpfs", root, "tmpfs", quiet, options.as_c_str())?;
+        for (name, mode) in OWN {
+            let folder = root.join(name);
+            fs::create_dir(&folder)?;
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode))?;
+        }
+        symlink("../run", root.join("var/run"))?;
+        for entry in fs::read_dir(&self.place)? {
+            let (from, to) = {
+                let entry = entry?;
+                (entry.path(), root.join(entry.file_name()))
+            };
+            if from.is_symlink() {
+                symlink(fs::read_link(&from)?, &to)?;
+            } else {
+                fs::create_dir(&to)?;
+                mount_bind_recursive(&from, &to)?;
+            }
+        }
+        devices::share_memory(&root.join("dev"))?;
+        if let Some(group) = &additions.group {
+            group.show(&self.place, &root.join("sys/fs/cgroup")).map_err(|error| {
+                io::Error::other(format!("mount the container's control group: {error}"))
+            })?;
+        }
+        let machine = root.join(&MACHINE[1..]);
+        fs::create_dir(&machine)?;
+        rustix::process::pivot_root(root, &machine)?;
+        rustix::process::chdir("/")?;
+        for mount in &additions.mounts {
+            mount.make().map_err(|error| {
+                io::Error::other(format!("mount {}: {error}", mount.target.display()))
+            })?;
+        }
+        unmount(MACHINE, UnmountFlags::DETACH)?;
+        fs::remove_dir(MACHINE)?;
+        if additions.read_only {
+            mount_remount("/", READ_ONLY | quiet, "")?;
+        }
+        Ok(namespace)
+    }
+}
+
+impl Mount {
+    /// What may be written to, seen at `target`; the source is to be said.
+    pub fn at(target: impl Into<PathBuf>) -> Self {
+        Self { source: PathBuf::new(), target: target.into(), read_only: false }
+    }
+
+    /// `path` of the machine, seen at the same place, for reading.
+    pub fn same(path: PathBuf) -> Self {
+        Self { source: path.clone(), target: path, read_only: true }
+    }
+
+    /// In a root that is put together, with the machine's at [`MACHINE`].
+    fn make(&self) -> io::Result<()> {
+        let relative = self.source.strip_prefix("/").unwrap_or(&self.source);
+        let source = Path::new(MACHINE).join(relative);
+        let made = place(&self.target, source.is_dir());
+        if let Err(error) = made {
+            let read_only = error.kind() == io::ErrorKind::ReadOnlyFilesystem;
+            let above = self.target.ancestors().find(|it| it.exists());
+            let is_file = |it: &&Path| !KERNELS.iter().any(|kernel| it.starts_with(kernel));
+            let (true, Some(above)) = (read_only, above.filter(is_file)) else { return Err(error) };
+            cover(above)?;
+            place(&self.target, source.is_dir())?;
+        }
+        mount_bind_recursive(&source, &self.target)?;
+        if self.read_only {
+            mount_remount(&self.target, READ_ONLY, "")?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes sure that something can be mounted upon `target`.
+fn place(target: &Path, is_folder: bool) -> io::Result<()> {
+    if is_folder {
+        return fs::create_dir_all(target);
+    }
+    if let Some(parent) = target.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    if !target.exists() { fs::write(target, "") } else { Ok(()) }
+}
+
+/// Lays a layer of the container's own over a folder of the machine that cannot be written to.
+fn cover(folder: &Path) -> io::Result<()> {
+    let told = |error: rustix::io::Errno| {
+        io::Error::other(format!("lay an overlay upon {}: {error}", folder.display()))
+    };
+    // Upon the machine's folder of the same name: this namespace needs it no more, and the overlay keeps what it has.
+    let layer = Path::new(MACHINE).join(folder.strip_prefix("/").unwrap_or(folder));
+    mount("tmpfs", &layer, "tmpfs", MountFlags::empty(), c"mode=755").map_err(told)?;
+    let (upper, work) = (layer.join("upper"), layer.join("work"));
+    fs::create_dir(&upper)?;
+    fs::create_dir(&work)?;
+    fs::set_permissions(&upper, fs::metadata(folder)?.permissions())?;
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        folder.display(),
+        upper.display(),
+        work.display()
+    );
+    let options = CString::new(options)?;
+    mount("overlay", folder, "overlay", MountFlags::NODEV, options.as_c_str()).map_err(told)
+}
+
+/// Puts the template together at `place`, an empty folder, in a mount namespace of its own.
+fn assemble(place: &Path) -> io::Result<()> {
+    let told = |what: &'static str| {
+        move |error: io::Error| io::Error::other(format!("mount {what} for containers: {error}"))
+    };
+    let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("tmpfs", place, "tmpfs", MountFlags::NODEV, c"mode=755")?;
+    for name in SYSTEM {
+        let (from, to) = (Path::new("/").join(name), place.join(name));
+        if from.is_symlink() {
+            symlink(fs::read_link(&from)?, &to)?;
+        } else if from.is_dir() {
+            fs::create_dir(&to)?;
+            mount_bind(&from, &to)?;
+            mount_remount(&to, READ_ONLY, "")?;
+        }
+    }
+    let devices = place.join("dev");
+    fs::create_dir(&devices)?;
+    devices::make(&devices).map_err(told("/dev"))?;
+
+    let processes = place.join("proc");
+    fs::create_dir(&processes)?;
+    // Others' processes cannot be seen, where the kernel knows how to hide them.
+    if mount("proc", &processes, "proc", quiet, c"hidepid=invisible").is_err() {
+        mount_bind_recursive("/proc", &processes).map_err(|it| told("/proc")(it.into()))?;
+    }
+    for name in MACHINES_OWN {
+        let path = processes.join(name);
+        if path.exists() {
+            mount_bind(&path, &path)?;
+            mount_remount(&path, READ_ONLY | quiet, "")?;
+        }
+    }
+    let memory = processes.join("kcore");
+    if memory.exists() {
+        mount_bind("/dev/null", memory)?;
+    }
+
+    let kernel = place.join("sys");
+    fs::create_dir(&kernel)?;
+    mount_bind_recursive("/sys", &kernel).map_err(|it| told("/sys")(it.into()))?;
+    let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
+    let below = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+    for path in below.filter(|it| it.starts_with(&kernel)) {
+        mount_remount(path, READ_ONLY | quiet, "")?;
+    }
+    Ok(())
+}
+
+/// What of the machine an image's program needs besides the system's folders: the folder that it is in, or the one
+/// above where that is laid out as a prefix (`bin`, `lib`); the file alone where the folder is everybody's or `user`
+/// may not enter it.
+pub fn home_of(program: &Path, user: u32) -> Option<PathBuf> {
+    use std::os::unix::fs::MetadataExt;
+    let mut parts = program.components().skip(1);
+    let first = parts.next()?.as_os_str();
+    if SYSTEM.iter().any(|it| first == *it) {
+        return None;
+    }
+    let folder = program.parent()?;
+    let prefix = folder.parent().filter(|it| folder.ends_with("bin") && it.join("lib").is_dir());
+    let folder = prefix.unwrap_or(folder);
+    let alone = folder.components().count() <= 2
+        || !fs::metadata(folder).is_ok_and(|it| {
+            let mode = it.permissions().mode();
+            user == 0 || mode & 0o001 != 0 || (it.uid() == user && mode & 0o100 != 0)
+        });
+    Some(if alone { program } else { folder }.to_owned())
+}
