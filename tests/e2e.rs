@@ -34,3 +34,5 @@ mod samples;
 mod secure;
 #[path = "e2e/several.rs"]
 mod several;
+#[path = "e2e/telling.rs"]
+mod telling;

@@ -3,6 +3,8 @@
 //! Pure: text in, values out.
 //! Source: Go's `strconv`, `time` and `fmt`.
 
+pub mod template;
+
 /// Nanoseconds in a second.
 pub const SECOND: i64 = 1_000_000_000;
 

@@ -2,18 +2,15 @@
 //!
 //! Pure: data in, values out. Source: knative/serving `pkg/apis/config/defaults.go`.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
+use api::go::template::{Template, Value, text};
 use k8s_openapi::{
     api::core::v1::ResourceRequirements,
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 
-use crate::{
-    Error,
-    read::Data,
-    template::{Template, Value},
-};
+use crate::{Error, read::Data};
 
 /// Name of the ConfigMap.
 pub const NAME: &str = "config-defaults";
@@ -81,7 +78,7 @@ impl Defaults {
             ("container-name-template", &mut read.container_name_template),
         ] {
             if let Some(text) = data.get(key) {
-                *template = Template::parse(TEMPLATE, text)?;
+                *template = Template::parse(TEMPLATE, text).map_err(Error::new)?;
             }
         }
         data.bool("allow-container-concurrency-zero", &mut read.allow_container_concurrency_zero)?;
@@ -192,9 +189,7 @@ fn name(template: &Template, parent: &ObjectMeta) -> String {
 
 /// The metadata of an object as templates see it: Go's field names.
 fn object_meta<'a>(meta: &'a ObjectMeta, none: &'a BTreeMap<String, String>) -> Value<'a> {
-    let text = |field: &'a Option<String>| {
-        Value::Text(Cow::Borrowed(field.as_deref().unwrap_or_default()))
-    };
+    let text = |field: &'a Option<String>| text(field.as_deref().unwrap_or_default());
     Value::Struct(
         "v1.ObjectMeta",
         vec![

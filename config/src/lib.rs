@@ -17,7 +17,6 @@ pub mod logging;
 pub mod network;
 pub mod observability;
 mod read;
-pub mod template;
 
 use std::collections::BTreeMap;
 

@@ -2,15 +2,17 @@
 //!
 //! Pure: data in, values out. Source: knative/networking `pkg/config/config.go`.
 
-use std::{borrow::Cow, collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use api::go::quote;
+use api::go::{
+    quote,
+    template::{Template, Value, text},
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use crate::{
     Error,
     read::{Data, yaml},
-    template::{Template, Value},
 };
 
 /// Name of the ConfigMap.
@@ -166,9 +168,9 @@ impl Network {
         read.rollout_duration = u64::try_from(rollout).map(Duration::from_secs).map_err(|_| {
             Error::new(format!("rollout-duration must be a positive integer, but was {rollout}"))
         })?;
-        read.domain_template = Template::parse("domain-template", &domain)?;
+        read.domain_template = Template::parse("domain-template", &domain).map_err(Error::new)?;
         check_domain(&read)?;
-        read.tag_template = Template::parse("tag-template", &tag)?;
+        read.tag_template = Template::parse("tag-template", &tag).map_err(Error::new)?;
         read.tag_name("v2", "foo")?;
 
         let enabled = |key| data.get(key).map(|text| text.eq_ignore_ascii_case("enabled"));
@@ -197,27 +199,26 @@ impl Network {
 
     /// The host of a route.
     pub fn host(&self, parts: HostParts<'_>) -> Result<String, Error> {
-        self.domain_template.render(&Value::Struct(
+        let parts = Value::Struct(
             "config.DomainTemplateValues",
             vec![
-                ("Name", Value::Text(Cow::Borrowed(parts.name))),
-                ("Namespace", Value::Text(Cow::Borrowed(parts.namespace))),
-                ("Domain", Value::Text(Cow::Borrowed(parts.domain))),
+                ("Name", text(parts.name)),
+                ("Namespace", text(parts.namespace)),
+                ("Domain", text(parts.domain)),
                 ("Annotations", Value::Map(parts.annotations)),
                 ("Labels", Value::Map(parts.labels)),
             ],
-        ))
+        );
+        self.domain_template.render(&parts).map_err(Error::new)
     }
 
     /// The name that stands for a tag of a route in its host.
     pub fn tag_name(&self, tag: &str, route: &str) -> Result<String, Error> {
-        self.tag_template.render(&Value::Struct(
+        let parts = Value::Struct(
             "config.TagTemplateValues",
-            vec![
-                ("Name", Value::Text(Cow::Borrowed(route))),
-                ("Tag", Value::Text(Cow::Borrowed(tag))),
-            ],
-        ))
+            vec![("Name", text(route)), ("Tag", text(tag))],
+        );
+        self.tag_template.render(&parts).map_err(Error::new)
     }
 }
 

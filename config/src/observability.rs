@@ -4,12 +4,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use api::go::{format_duration, quote};
+use api::go::{format_duration, quote, template::Template};
 
 use crate::{
     Error,
     read::{Data, span},
-    template::Template,
 };
 
 /// Name of the ConfigMap.
@@ -152,7 +151,7 @@ impl Observability {
                  \"logging.request-log-template\" was specified",
             ));
         }
-        Template::parse("requestLog", &read.logging_request_log_template)?;
+        Template::parse("requestLog", &read.logging_request_log_template).map_err(Error::new)?;
         Ok(read)
     }
 }

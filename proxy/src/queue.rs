@@ -5,16 +5,20 @@
 //! Source: knative/serving `pkg/queue`, `cmd/queue`.
 
 pub mod load;
+pub mod request_log;
 pub mod role;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use api::{headers, queue::Settings};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
-use self::load::{Load, Taken};
+use self::{
+    load::{Load, Taken},
+    request_log::{Lines, RequestLog},
+};
 use crate::{
     body::Body,
     breaker::Breaker,
@@ -50,6 +54,7 @@ pub struct Queue {
     breaker: Option<Breaker>,
     in_flight: drain::Count,
     load: Arc<Counted>,
+    log: Option<Arc<RequestLog>>,
     /// The run of the readiness probe that is under way, if one is.
     probing: Mutex<Option<watch::Receiver<Option<bool>>>>,
 }
@@ -67,8 +72,18 @@ struct Flight {
 }
 
 impl Queue {
-    /// A queue that reaches its pod's containers by `dial`.
+    /// A queue that reaches its pod's containers by `dial`, and writes no request log.
     pub fn new(settings: Settings, dial: Arc<dyn Dial>) -> Arc<Queue> {
+        Queue::build(settings, dial, None)
+    }
+
+    /// A queue, and the lines of its request log if its settings want one: the caller writes them.
+    pub fn logging(settings: Settings, dial: Arc<dyn Dial>) -> (Arc<Queue>, Option<Lines>) {
+        let (log, lines) = request_log::open(&settings).unzip();
+        (Queue::build(settings, dial, log), lines)
+    }
+
+    fn build(settings: Settings, dial: Arc<dyn Dial>, log: Option<Arc<RequestLog>>) -> Arc<Queue> {
         let app = upstream::Peer::new(upstream::Settings::default(), {
             let (dial, port) = (dial.clone(), settings.user_port);
             move || dial.dial(port)
@@ -85,6 +100,7 @@ impl Queue {
             breaker: (concurrency > 0).then(|| Breaker::new(concurrency, DEPTH * concurrency)),
             in_flight: drain::Count::default(),
             load: Arc::new(Counted { begun: Instant::now(), load: Mutex::default() }),
+            log,
             probing: Mutex::default(),
             settings,
             dial,
@@ -97,8 +113,37 @@ impl Queue {
         &self.settings
     }
 
-    /// Answers one request, probes included.
-    pub fn handle(self: &Arc<Self>, mut request: Request<Body>) -> Reply {
+    /// Answers one request of this process, probes included.
+    pub fn handle(self: &Arc<Self>, request: Request<Body>) -> Reply {
+        match &self.log {
+            None => self.answer(request),
+            Some(log) => self.log(log, request, None),
+        }
+    }
+
+    /// Answers one request that `from` sent, probes included.
+    pub fn handle_from(self: &Arc<Self>, request: Request<Body>, from: SocketAddr) -> Reply {
+        match &self.log {
+            None => self.answer(request),
+            Some(log) => self.log(log, request, Some(from)),
+        }
+    }
+
+    fn log(
+        self: &Arc<Self>,
+        log: &Arc<RequestLog>,
+        request: Request<Body>,
+        from: Option<SocketAddr>,
+    ) -> Reply {
+        let pending = log.begin(&request, from);
+        let reply = self.answer(request);
+        match pending {
+            None => reply,
+            Some(pending) => Box::pin(async move { pending.answered(reply.await) }),
+        }
+    }
+
+    fn answer(self: &Arc<Self>, mut request: Request<Body>) -> Reply {
         let queue = self.clone();
         if is_probe(request.headers()) {
             return Box::pin(async move { queue.answer_probe(request).await });
@@ -133,6 +178,11 @@ impl Queue {
     /// What the pod carried since the last call.
     pub fn take_load(&self) -> Taken {
         self.load.load.lock().take(self.load.begun.elapsed())
+    }
+
+    /// Lines that were left out of the request log, as it was not written fast enough.
+    pub fn left_out(&self) -> u64 {
+        self.log.as_ref().map_or(0, |log| log.left_out())
     }
 
     /// Requests that ever arrived.

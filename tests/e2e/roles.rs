@@ -26,6 +26,13 @@ const CONFIG: &[(&str, &[(&str, &str)])] = &[
         "config-leader-election",
         &[("lease-duration", "4s"), ("renew-deadline", "3s"), ("retry-period", "1s")],
     ),
+    (
+        "config-observability",
+        &[
+            ("logging.enable-request-log", "true"),
+            ("logging.request-log-template", "{{.Request.Host}} {{.Response.Code}}"),
+        ],
+    ),
 ];
 
 async fn install(cluster: &Cluster) {
@@ -127,6 +134,13 @@ async fn story(cluster: &Cluster) {
     cluster.kubectl().run(ready).await.ok();
     says_hello(cluster).await;
     assert_eq!(queues(), 1, "the queue is a process of its own here");
+    let line = "logs -l serving.knative.dev/service=hello -c queue-proxy";
+    eventually(PATIENCE, "the queue writes its log", || async {
+        let log = cluster.kubectl().run(line).await.ok();
+        ensure!(log.contains(&format!("{HOST} 200\n")), "it wrote {log:?}");
+        Ok(())
+    })
+    .await;
 
     at_zero(cluster).await;
     says_hello(cluster).await;

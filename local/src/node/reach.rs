@@ -80,7 +80,8 @@ impl Reach {
         }
         for listener in listeners {
             let queue = queue.clone();
-            let handler: serve::Handler = Arc::new(move |request, _| queue.handle(request));
+            let handler: serve::Handler =
+                Arc::new(move |request, from| queue.handle_from(request, from));
             tokio::spawn(serve::serve(
                 listener,
                 handler,

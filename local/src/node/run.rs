@@ -11,12 +11,15 @@ use std::{
 
 use k8s_openapi::api::core::v1::{self as k8s, ExecAction, LifecycleHandler};
 use kube::{Api, api::Resource};
-use proxy::{hop::Boxed, queue::Queue};
+use proxy::{
+    hop::Boxed,
+    queue::{Queue, request_log::Lines},
+};
 use runtime::cluster::cache::Cache;
 use rustix::process::Signal;
 use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
+    sync::{mpsc, oneshot, watch},
+    task::{JoinHandle, JoinSet},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -201,8 +204,15 @@ impl Run {
     /// Runs the pod's queue in this process until it is stopped and has finished its requests.
     async fn queue(mut self, settings: api::queue::Settings) {
         let context = self.context.clone();
-        let queue = Queue::new(settings, context.reach.door.clone());
-        let queue = context.reach.queue.get_or_init(|| queue).clone();
+        let mut lines = None;
+        let queue = context.reach.queue.get_or_init(|| {
+            let (queue, log) = Queue::logging(settings, context.reach.door.clone());
+            lines = log;
+            queue
+        });
+        let queue = queue.clone();
+        let (end_of_log, ends) = oneshot::channel();
+        let logging = lines.and_then(|lines| self.request_log(lines, ends));
         context.node.pods.add(context.reach.clone());
         let told = Queued {
             settings: queue.settings(),
@@ -243,6 +253,11 @@ impl Run {
             () = deadline(&mut self.stop) => {}
         }
         context.node.pods.remove(&context.reach);
+        drop(end_of_log);
+        if let Some(logging) = logging {
+            // Files do not wait. A task that panicked has said so.
+            let _ = logging.await;
+        }
         context.drained.cancel();
         let ended = Ended {
             code: 0,
@@ -254,6 +269,38 @@ impl Run {
             attempt: self.attempt,
         };
         self.tell(Event::Ended { index: self.index, ended }).await;
+    }
+
+    /// Writes the queue's request log as the output of its container, until `ends` is dropped.
+    fn request_log(
+        &self,
+        mut lines: Lines,
+        mut ends: oneshot::Receiver<()>,
+    ) -> Option<JoinHandle<()>> {
+        let labels = self.context.pod.metadata.labels.as_ref();
+        let mut output = match self.context.node.outputs.create(&self.place(), labels, self.attempt)
+        {
+            Ok(output) => output,
+            Err(error) => {
+                tracing::warn!(pod = self.context.name(), %error, "write the request log");
+                return None;
+            }
+        };
+        Some(tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    text = lines.next() => match text {
+                        Some(text) => output.write(text.as_bytes()),
+                        None => return,
+                    },
+                    _ = &mut ends => break,
+                }
+            }
+            lines.close();
+            while let Some(text) = lines.next().await {
+                output.write(text.as_bytes());
+            }
+        }))
     }
 
     /// Everything up to the running process.

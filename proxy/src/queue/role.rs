@@ -1,6 +1,11 @@
 //! The queue as a role: [`Queue`] on the ports of a pod.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use api::{
     load::{Report, RevisionLoad},
@@ -13,7 +18,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use super::Queue;
+use super::{Queue, request_log::Lines};
 use crate::{
     body::Body,
     drain,
@@ -28,6 +33,8 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(3);
 /// After the last request in flight the queue listens this long for those that are on their way,
 /// since routers hear of a pod's end late. Upstream waits 30 s without a request, whatever is known.
 const QUIET: Duration = Duration::from_secs(3);
+/// Longest wait for the last lines of the request log to be read.
+const LAST_LINES: Duration = Duration::from_secs(1);
 /// Connections at once; a pod has hundreds of requests in flight, not thousands.
 const CONNECTIONS: usize = 4096;
 
@@ -51,9 +58,26 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> io::Resu
     };
     let data = [listen(ports.http).await?, listen(ports.h2c).await?];
     let (admin, stat) = (listen(ports.admin).await?, listen(ports.stat).await?);
-    let queue = Queue::new(settings, Arc::new(Loopback));
+    let (queue, lines) = Queue::logging(settings, Arc::new(Loopback));
+    let logging = lines.map(|lines| tokio::spawn(write(lines)));
     serve_on(queue, data, admin, stat, stop).await;
+    if let Some(logging) = logging {
+        // The queue is gone, and what is left of its log is little.
+        let _ = tokio::time::timeout(LAST_LINES, logging).await;
+    }
     Ok(())
+}
+
+/// Writes the request log to this process's output, where a slow reader holds up nothing but the log.
+async fn write(mut lines: Lines) {
+    while let Some(text) = lines.next().await {
+        let writing = tokio::task::spawn_blocking(move || {
+            let mut out = io::stdout().lock();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        });
+        // Whoever read it is gone, and with them the reason to write.
+        let Ok(Ok(())) = writing.await else { return };
+    }
 }
 
 async fn serve_on(
@@ -71,7 +95,8 @@ async fn serve_on(
     let mut serving = tokio::task::JoinSet::new();
     for listener in data {
         let queue = queue.clone();
-        let handler: serve::Handler = Arc::new(move |request, _| queue.handle(request));
+        let handler: serve::Handler =
+            Arc::new(move |request, from| queue.handle_from(request, from));
         serving.spawn(serve::serve(listener, handler, servers.clone(), open.clone()));
     }
     let admin_handler: serve::Handler = Arc::new({

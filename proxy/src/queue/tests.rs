@@ -276,3 +276,157 @@ async fn an_eager_probe_goes_on_until_the_container_listens() {
     let more = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
     assert!(more.is_err(), "{more:?}");
 }
+
+/// Sends a request through a queue with this template and reads what is logged.
+async fn logged(template: &str, request: Request<Body>, handler: serve::Handler) -> String {
+    let settings = Settings {
+        namespace: "ns".into(),
+        revision: "rev".into(),
+        configuration: "cfg".into(),
+        service: "svc".into(),
+        pod: "pod".into(),
+        pod_ip: "10.0.0.9".into(),
+        user_port: 1,
+        request_log_template: template.into(),
+        ..Settings::default()
+    };
+    let (queue, lines) = Queue::logging(settings, app(handler).await);
+    let from = "192.0.2.7:4711".parse().expect("an address");
+    read(queue.handle_from(request, from).await).await;
+    drop(queue);
+    let mut lines = lines.expect("there is a template");
+    lines.next().await.unwrap_or_default()
+}
+
+#[tokio::test]
+async fn logs_each_request_as_the_template_says() {
+    let request = || {
+        Request::post("/a/b%20c?x=1&y=a%26b&x=2")
+            .header("host", "10.0.0.1")
+            .header("k-original-host", "hello.example")
+            .header("user-agent", "curl/8.0 <x>")
+            .header("referer", "http://there/")
+            .header("x-request-id", "7")
+            .header("accept", "a")
+            .header("accept", "b")
+            .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+            .body(Body::full("four"))
+            .expect("valid")
+    };
+    for (template, line) in [
+        ("{{.Request.URL}}\n", "/a/b%20c?x=1&y=a%26b&x=2\n"),
+        ("{{.Request.ContentLength}}", "4\n"),
+        (
+            "{{.Revision.Name}}, {{.Revision.Namespace}}, {{.Revision.Service}}, \
+             {{.Revision.Configuration}}, {{.Revision.PodName}}, {{.Revision.PodIP}}",
+            "rev, ns, svc, cfg, pod, 10.0.0.9\n",
+        ),
+        ("{{.Response.Code}} {{.Response.Size}}", "201 5\n"),
+        (
+            "{{.Request.Method}} {{js .Request.RequestURI}}",
+            "POST /a/b%20c?x\\u003D1\\u0026y\\u003Da%26b\\u0026x\\u003D2\n",
+        ),
+        (
+            "{{.Request.Host}} {{.Request.RemoteAddr}} {{.Request.Proto}}",
+            "hello.example 192.0.2.7:4711 HTTP/1.1\n",
+        ),
+        (
+            "{{js .Request.UserAgent}} {{.Request.Referer}}",
+            "curl/8.0 \\u003Cx\\u003E http://there/\n",
+        ),
+        ("{{.Request.Header.Get \"x-request-id\"}}{{.Request.Header.Get \"no\"}}", "7\n"),
+        (
+            "{{index .Request.Header \"Accept\"}} {{index .Request.Header \"Accept\" 1}}",
+            "[a b] b\n",
+        ),
+        ("{{.Request.Header.Get \"Host\"}}{{.Request.Header.Get \"K-Original-Host\"}}", "\n"),
+        (
+            "{{range $name, $values := .Request.Header}}{{$name}};{{end}}",
+            "Accept;Referer;Traceparent;User-Agent;X-Request-Id;\n",
+        ),
+        ("{{.Request.URL.Path}} {{.Request.URL.RawQuery}}", "/a/b c x=1&y=a%26b&x=2\n"),
+        (
+            "{{.Request.URL.Query.Get \"y\"}} {{.Request.FormValue \"x\"}} {{index .Request.URL.Query \"x\"}}",
+            "a&b 1 [1 2]\n",
+        ),
+        ("{{.TraceID}}", "4bf92f3577b34da6a3ce929d0e0e4736\n"),
+        (
+            "{{if ge .Response.Code 500}}bad{{else}}{{printf \"%d-%s\" .Response.Code .Request.Method}}{{end}}",
+            "201-POST\n",
+        ),
+    ] {
+        let handler: serve::Handler = Arc::new(|_, _| {
+            Box::pin(async {
+                let mut response = Response::new(Body::full("hello"));
+                *response.status_mut() = StatusCode::CREATED;
+                response
+            })
+        });
+        assert_eq!(logged(template, request(), handler).await, line, "{template}");
+    }
+    // The latency is a matter of time.
+    let found = logged("{{.Response.Latency}}", request(), mirror()).await;
+    let latency: f64 = found.trim_end().parse().expect("a number");
+    assert!(latency > 0.0 && latency < 10.0, "{latency}");
+    // A mistake that only shows when the template is filled in.
+    let found = logged("{{.Request.Something}}", request(), mirror()).await;
+    assert!(
+        found.starts_with(
+            "Invalid request log template: method: POST, response code: 200, latency: "
+        ),
+        "{found}"
+    );
+    assert!(found.ends_with("url: /a/b%20c?x=1&y=a%26b&x=2\n"), "{found}");
+    // Upstream's own template makes JSON.
+    let found = logged(config_like(), request(), mirror()).await;
+    let found: serde_json::Value = serde_json::from_str(&found).expect("JSON");
+    assert_eq!(found["httpRequest"]["requestUrl"], "/a/b%20c?x=1&y=a%26b&x=2");
+    assert_eq!(found["httpRequest"]["remoteIp"], "192.0.2.7:4711");
+    assert_eq!(found["httpRequest"]["requestSize"], "4");
+}
+
+/// What `config-observability` has unless it says otherwise.
+fn config_like() -> &'static str {
+    r#"{"httpRequest": {"requestMethod": "{{.Request.Method}}", "requestUrl": "{{js .Request.RequestURI}}", "requestSize": "{{.Request.ContentLength}}", "status": {{.Response.Code}}, "responseSize": "{{.Response.Size}}", "userAgent": "{{js .Request.UserAgent}}", "remoteIp": "{{js .Request.RemoteAddr}}", "serverIp": "{{.Revision.PodIP}}", "referer": "{{js .Request.Referer}}", "latency": "{{.Response.Latency}}s", "protocol": "{{.Request.Proto}}"}, "traceId": "{{.TraceID}}"}"#
+}
+
+#[tokio::test]
+async fn logs_what_was_asked_for_and_leaves_out_what_does_not_fit() {
+    let dial = app(mirror()).await;
+    let settings = |template: &str, log_probes| Settings {
+        user_port: 1,
+        request_log_template: template.into(),
+        log_probes,
+        ..Settings::default()
+    };
+    let probe = || get(&[("host", "a"), ("k-network-probe", "probe")]);
+    // No template, no log.
+    assert!(Queue::logging(settings("", true), dial.clone()).1.is_none());
+    for (log_probes, wanted) in [(false, "200 1.1.1.1\n"), (true, "200 \n200 1.1.1.1\n")] {
+        let template = "{{.Response.Code}} {{.Request.RemoteAddr}}";
+        let (queue, lines) = Queue::logging(settings(template, log_probes), dial.clone());
+        read(queue.handle(probe()).await).await;
+        let forwarded = get(&[("host", "a"), ("x-forwarded-for", "9.9.9.9, 1.1.1.1")]);
+        read(queue.handle(forwarded).await).await;
+        assert_eq!(lines.expect("a log").next().await.expect("a line"), wanted);
+    }
+    // Nobody writes: requests go on, and what is left out is counted.
+    let (queue, lines) = Queue::logging(settings("x", true), dial.clone());
+    for _ in 0..600 {
+        assert_eq!(read(queue.handle(probe()).await).await.0, 200);
+    }
+    assert_eq!(queue.left_out(), 600 - 512);
+    drop(queue);
+    let mut lines = lines.expect("a log");
+    let mut written = 0;
+    while let Some(text) = lines.next().await {
+        written += text.lines().count();
+    }
+    assert_eq!(written, 512);
+    // Who leaves before there is an answer is logged too.
+    let (queue, lines) = Queue::logging(settings("{{.Response.Code}}", true), {
+        app(Arc::new(|_, _| Box::pin(std::future::pending()))).await
+    });
+    drop(queue.handle(get(&[("host", "a")])));
+    assert_eq!(lines.expect("a log").next().await.expect("a line"), "502\n");
+}

@@ -1,0 +1,441 @@
+//! The request log: a line for each request that the queue answered, as a template says.
+//!
+//! Requests never wait for it. When one ends, what the template may look at goes into a bounded line to whoever writes
+//! the log, who fills the template in; what does not fit is left out and counted.
+//! Source: knative/serving `pkg/http/request_log.go`, `pkg/http/trace.go`.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use api::{
+    go::{
+        format_float,
+        template::{HEADER, Object, Template, Value, canonical, owned, text},
+    },
+    queue::Settings,
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, Request, Response, Uri, Version, header};
+use http_body::{Frame, SizeHint};
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{FORWARDED_FOR, is_probe, prepare};
+use crate::body::Body;
+
+/// Requests that may wait to be written: a second's worth for most services, a few MB at the worst.
+const WAITING: usize = 512;
+/// Bytes after which lines are handed out together.
+const BATCH: usize = 32 << 10;
+/// Between two warnings that lines were left out.
+const WARN_PERIOD: Duration = Duration::from_secs(10);
+
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+const B3_TRACE: HeaderName = HeaderName::from_static("x-b3-traceid");
+
+/// Where a queue's requests go when they have ended.
+pub(super) struct RequestLog {
+    probes: bool,
+    ended: mpsc::Sender<Box<Entry>>,
+    left_out: Arc<AtomicU64>,
+}
+
+/// The lines of a queue's request log. Dropped, or not read, it only means that lines are left out.
+pub struct Lines {
+    template: Template,
+    settings: Settings,
+    ended: mpsc::Receiver<Box<Entry>>,
+    left_out: Arc<AtomicU64>,
+    /// What was left out when that was last said, and when.
+    said: (u64, Option<Instant>),
+}
+
+/// A request that is being answered; logged when dropped.
+pub(super) struct Pending {
+    log: Arc<RequestLog>,
+    begun: Instant,
+    /// Absent once it is logged.
+    entry: Option<Box<Entry>>,
+}
+
+/// What the template may look at.
+#[derive(Debug)]
+struct Entry {
+    method: Method,
+    target: Uri,
+    version: Version,
+    headers: HeaderMap,
+    /// Bytes of the request's body; −1 when nobody knew.
+    length: i64,
+    remote: Option<SocketAddr>,
+    code: u16,
+    size: u64,
+    latency: Duration,
+}
+
+/// A response's body that is counted.
+struct Counted {
+    body: Body,
+    pending: Pending,
+}
+
+#[derive(Debug)]
+struct Url<'e>(&'e Uri);
+
+/// A log and its lines, if `settings` want one.
+pub(super) fn open(settings: &Settings) -> Option<(Arc<RequestLog>, Lines)> {
+    let mut source = settings.request_log_template.clone();
+    if source.is_empty() {
+        return None;
+    }
+    if !source.ends_with('\n') {
+        source.push('\n');
+    }
+    let template = match Template::parse("requestLog", &source) {
+        Ok(template) => template,
+        Err(error) => {
+            // Admission refuses such a template; requests are more than their log.
+            tracing::error!(%error, revision = settings.revision, "no request log");
+            return None;
+        }
+    };
+    let (sender, ended) = mpsc::channel(WAITING);
+    let left_out = Arc::<AtomicU64>::default();
+    let log = RequestLog { probes: settings.log_probes, ended: sender, left_out: left_out.clone() };
+    let settings = settings.clone();
+    Some((Arc::new(log), Lines { template, settings, ended, left_out, said: (0, None) }))
+}
+
+impl RequestLog {
+    /// Notes a request that arrives, unless it is one that is not logged.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        request: &Request<Body>,
+        remote: Option<SocketAddr>,
+    ) -> Option<Pending> {
+        if !self.probes && is_probe(request.headers()) {
+            return None;
+        }
+        let length = request.body().exact().map(|length| i64::try_from(length).unwrap_or(i64::MAX));
+        let entry = Box::new(Entry {
+            method: request.method().clone(),
+            target: request.uri().clone(),
+            version: request.version(),
+            headers: request.headers().clone(),
+            length: length.unwrap_or(-1),
+            remote,
+            // When the client leaves before there is an answer; upstream's proxy then finds its context cancelled.
+            code: 502,
+            size: 0,
+            latency: Duration::ZERO,
+        });
+        Some(Pending { log: self.clone(), begun: Instant::now(), entry: Some(entry) })
+    }
+
+    /// Lines that were left out, as the log was not written fast enough.
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
+    }
+}
+
+impl Pending {
+    /// Notes the response; the line is written when all of it has been sent.
+    pub(super) fn answered(mut self, response: Response<Body>) -> Response<Body> {
+        let Some(entry) = &mut self.entry else { return response };
+        entry.code = response.status().as_u16();
+        if response.body().is_whole() {
+            entry.size = response.body().exact().unwrap_or_default();
+            return response;
+        }
+        response.map(|body| Body::new(Counted { body, pending: self }))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let Some(mut entry) = self.entry.take() else { return };
+        entry.latency = self.begun.elapsed();
+        if self.log.ended.try_send(entry).is_err() {
+            self.log.left_out.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &frame
+            && let Some(data) = frame.data_ref()
+            && let Some(entry) = &mut self.pending.entry
+        {
+            entry.size += data.len() as u64;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Lines {
+    /// Waits for the next lines, and takes those that are there together. None when the queue is gone and all its lines
+    /// were given out.
+    pub async fn next(&mut self) -> Option<String> {
+        let first = self.ended.recv().await?;
+        let mut lines = String::new();
+        self.add(*first, &mut lines);
+        while lines.len() < BATCH
+            && let Ok(entry) = self.ended.try_recv()
+        {
+            self.add(*entry, &mut lines);
+        }
+        let left_out = self.left_out.load(Ordering::Relaxed);
+        let (said, when) = self.said;
+        if left_out > said && when.is_none_or(|when| when.elapsed() >= WARN_PERIOD) {
+            self.said = (left_out, Some(Instant::now()));
+            let (lines, Settings { revision, pod, .. }) = (left_out - said, &self.settings);
+            tracing::warn!(
+                revision,
+                pod,
+                lines,
+                "left out of the request log: it is not written fast enough"
+            );
+        }
+        Some(lines)
+    }
+
+    /// No more lines come from now on, but those that are there.
+    pub fn close(&mut self) {
+        self.ended.close();
+    }
+
+    fn add(&self, mut entry: Entry, to: &mut String) {
+        // As the container sees them.
+        let host = entry.headers.get(header::HOST).cloned();
+        prepare(&mut entry.headers);
+        let host = entry.headers.remove(header::HOST).or(host);
+        let host = host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+        let request =
+            Shown { entry: &entry, url: Url(&entry.target), host: host.unwrap_or_default() };
+        let settings = &self.settings;
+        let latency = entry.latency.as_secs_f64();
+        let code = i64::from(entry.code);
+        let input = Value::Struct(
+            "*http.RequestLogTemplateInput",
+            vec![
+                ("Request", Value::Object(&request)),
+                (
+                    "Response",
+                    Value::Struct(
+                        "*http.RequestLogResponse",
+                        vec![
+                            ("Code", Value::Int(code)),
+                            ("Size", Value::Int(i64::try_from(entry.size).unwrap_or(i64::MAX))),
+                            ("Latency", Value::Float(latency)),
+                        ],
+                    ),
+                ),
+                (
+                    "Revision",
+                    Value::Struct(
+                        "*http.RequestLogRevision",
+                        vec![
+                            ("Name", text(&settings.revision)),
+                            ("Namespace", text(&settings.namespace)),
+                            ("Service", text(&settings.service)),
+                            ("Configuration", text(&settings.configuration)),
+                            ("PodName", text(&settings.pod)),
+                            ("PodIP", text(&settings.pod_ip)),
+                        ],
+                    ),
+                ),
+                ("TraceID", text(trace_id(&entry.headers))),
+            ],
+        );
+        match self.template.render(&input) {
+            Ok(line) => to.push_str(&line),
+            Err(_) => to.push_str(&format!(
+                "Invalid request log template: method: {}, response code: {code}, latency: {}, url: {}\n",
+                entry.method,
+                format_float(latency),
+                entry.target
+            )),
+        }
+    }
+}
+
+/// A request as Go's `http.Request` shows it.
+#[derive(Debug)]
+struct Shown<'e> {
+    entry: &'e Entry,
+    url: Url<'e>,
+    host: String,
+}
+
+impl Shown<'_> {
+    fn header(&self, name: HeaderName) -> Value<'_> {
+        text(word(&self.entry.headers, name))
+    }
+}
+
+impl Object for Shown<'_> {
+    fn kind(&self) -> &'static str {
+        "*http.Request"
+    }
+
+    fn get<'v>(&'v self, name: &str, arguments: &[Value<'v>]) -> Option<Result<Value<'v>, String>> {
+        let entry = self.entry;
+        let (proto, major, minor) = match entry.version {
+            Version::HTTP_2 => ("HTTP/2.0", 2, 0),
+            Version::HTTP_10 => ("HTTP/1.0", 1, 0),
+            _ => ("HTTP/1.1", 1, 1),
+        };
+        let none = || Value::Lists("url.Values", Arc::default());
+        Some(Ok(match (name, arguments) {
+            ("Method", []) => text(entry.method.as_str()),
+            ("URL", []) => Value::Object(&self.url),
+            ("RequestURI", []) => owned(entry.target.to_string()),
+            ("Proto", []) => text(proto),
+            ("ProtoMajor", []) => Value::Int(major),
+            ("ProtoMinor", []) => Value::Int(minor),
+            ("ProtoAtLeast", [Value::Int(wanted), Value::Int(least)]) => {
+                Value::Bool((major, minor) >= (*wanted, *least))
+            }
+            ("Host", []) => text(&self.host),
+            ("Header", []) => lists(&entry.headers),
+            ("ContentLength", []) => Value::Int(entry.length),
+            ("TransferEncoding", []) if entry.length < 0 => Value::List(vec![text("chunked")]),
+            ("TransferEncoding", []) => Value::List(Vec::new()),
+            ("RemoteAddr", []) => match entry.remote {
+                Some(remote) => owned(remote.to_string()),
+                // Within one process the client of the gateway is the client of the queue.
+                None => text(last_hop(&entry.headers)),
+            },
+            ("UserAgent", []) => self.header(header::USER_AGENT),
+            ("Referer", []) => self.header(header::REFERER),
+            ("FormValue" | "PostFormValue", [key]) => {
+                let found = query(entry.target.query().unwrap_or_default());
+                let found = found.get(&key.to_string()).and_then(|values| values.first());
+                let found = found.filter(|_| name == "FormValue");
+                owned(found.map_or("", String::as_str))
+            }
+            ("Form" | "PostForm", []) => none(),
+            ("Trailer", []) => Value::Lists(HEADER, Arc::default()),
+            ("Close", []) => Value::Bool(false),
+            ("Pattern", []) => text(""),
+            ("TLS" | "MultipartForm" | "Response" | "Cancel", []) => Value::Missing,
+            _ => return None,
+        }))
+    }
+
+    fn shown(&self) -> String {
+        format!("{} {}", self.entry.method, self.entry.target)
+    }
+}
+
+impl Object for Url<'_> {
+    fn kind(&self) -> &'static str {
+        "*url.URL"
+    }
+
+    fn get<'v>(&'v self, name: &str, arguments: &[Value<'v>]) -> Option<Result<Value<'v>, String>> {
+        let raw = self.0.query().unwrap_or_default();
+        Some(Ok(match (name, arguments) {
+            ("Path", []) => owned(unescaped(self.0.path(), false)),
+            ("EscapedPath", []) => text(self.0.path()),
+            ("RawQuery", []) => text(raw),
+            ("Query", []) => Value::Lists("url.Values", Arc::new(query(raw))),
+            ("String" | "RequestURI", []) => owned(self.shown()),
+            // Requests name a path; their host is theirs.
+            ("Scheme" | "Host" | "Hostname" | "Port" | "Fragment" | "RawPath" | "Opaque", []) => {
+                text("")
+            }
+            _ => return None,
+        }))
+    }
+
+    fn shown(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+fn lists(headers: &HeaderMap) -> Value<'static> {
+    let mut lists: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in headers {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        lists.entry(canonical(name.as_str())).or_default().push(value);
+    }
+    Value::Lists(HEADER, Arc::new(lists))
+}
+
+/// The values of a query by name.
+fn query(raw: &str) -> BTreeMap<String, Vec<String>> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        found.entry(unescaped(name, true)).or_default().push(unescaped(value, true));
+    }
+    found
+}
+
+/// `%41` as `A`; in queries also `+` as a space. What is not valid stays as it is.
+fn unescaped(text: &str, in_query: bool) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        rest = match (first, byte) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                &after[2..]
+            }
+            (b'+', _) if in_query => {
+                bytes.push(b' ');
+                after
+            }
+            _ => {
+                bytes.push(*first);
+                after
+            }
+        };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The text of a header; nothing when it is absent or no text.
+fn word(headers: &HeaderMap, name: HeaderName) -> &str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn last_hop(headers: &HeaderMap) -> &str {
+    word(headers, FORWARDED_FOR).rsplit(',').next().unwrap_or_default().trim()
+}
+
+/// Of W3C's trace context, or else of B3's.
+fn trace_id(headers: &HeaderMap) -> &str {
+    match word(headers, TRACE_PARENT).split('-').nth(1) {
+        Some(id) => id,
+        None => word(headers, B3_TRACE),
+    }
+}
