@@ -41,6 +41,9 @@ pub struct Settings {
     pub user_port: u16,
     /// True when the user container speaks HTTP/2 without TLS, as its port's name `h2c` says.
     pub user_h2c: bool,
+    /// Whether to find out by readiness probes over HTTP if the user container speaks HTTP/2.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub detect_h2c: bool,
     /// Most requests that the user container serves at once; 0 is no limit.
     pub container_concurrency: u32,
     /// Longest time for a whole request, in seconds; 0 is no limit.

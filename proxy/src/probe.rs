@@ -2,7 +2,11 @@
 //!
 //! Source: knative/serving `pkg/queue/readiness`, `pkg/queue/health`.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::atomic::{AtomicU8, Ordering},
+    time::Duration,
+};
 
 use api::headers;
 use bytes::Bytes;
@@ -35,19 +39,57 @@ const EAGER_SHARE: u32 = 20;
 /// Largest answer to a gRPC health check that is read.
 const GRPC_ANSWER: usize = 1024;
 
+/// What a container speaks on its port: told, or learned from its answers to probes.
+#[derive(Debug)]
+pub struct Language {
+    known: AtomicU8,
+}
+
+const UNKNOWN: u8 = 0;
+const HTTP1: u8 = 1;
+const H2C: u8 = 2;
+
+impl Language {
+    /// What the container's author says.
+    pub fn told(protocol: Protocol) -> Language {
+        let known = if protocol == Protocol::H2c { H2C } else { HTTP1 };
+        Language { known: AtomicU8::new(known) }
+    }
+
+    /// To be learned from a probe over HTTP that passes: HTTP/2 is tried first.
+    /// Source: knative/serving `pkg/queue/health/probe.go`, which learns it anew each time.
+    pub fn to_learn() -> Language {
+        Language { known: AtomicU8::new(UNKNOWN) }
+    }
+
+    /// None while it is not known.
+    pub fn get(&self) -> Option<Protocol> {
+        match self.known.load(Ordering::Relaxed) {
+            UNKNOWN => None,
+            HTTP1 => Some(Protocol::Http1),
+            _ => Some(Protocol::H2c),
+        }
+    }
+
+    fn learn(&self, protocol: Protocol) {
+        let known = if protocol == Protocol::H2c { H2C } else { HTTP1 };
+        self.known.store(known, Ordering::Relaxed);
+    }
+}
+
 /// Whether `probe` passes: at once, or within ten seconds if it asks for the fastest answer.
 /// A port of 0 is `user_port`.
-pub async fn passes(probe: &Probe, user_port: u16, protocol: Protocol, dial: &dyn Dial) -> bool {
+pub async fn passes(probe: &Probe, user_port: u16, language: &Language, dial: &dyn Dial) -> bool {
     if probe.period_seconds.unwrap_or(0) > 0 {
         let seconds = probe.timeout_seconds.unwrap_or(1).max(1).unsigned_abs();
         let timeout = Duration::from_secs(u64::from(seconds));
-        return attempt(probe, user_port, protocol, dial, timeout).await;
+        return attempt(probe, user_port, language, dial, timeout).await;
     }
     let begun = Instant::now();
     let wanted = probe.success_threshold.unwrap_or(1).max(1);
     let mut passed = 0;
     loop {
-        if attempt(probe, user_port, protocol, dial, EAGER_ATTEMPT).await {
+        if attempt(probe, user_port, language, dial, EAGER_ATTEMPT).await {
             passed += 1;
             if passed >= wanted {
                 return true;
@@ -66,14 +108,29 @@ pub async fn passes(probe: &Probe, user_port: u16, protocol: Protocol, dial: &dy
 async fn attempt(
     probe: &Probe,
     user_port: u16,
-    protocol: Protocol,
+    language: &Language,
     dial: &dyn Dial,
     timeout: Duration,
 ) -> bool {
+    if let Some(action) = &probe.http_get {
+        let port = port(&action.port, user_port);
+        let told = language.get();
+        let all = [Protocol::H2c, Protocol::Http1];
+        for protocol in all.into_iter().filter(|it| told.is_none_or(|told| told == *it)) {
+            let asking = async { http_get(action, dial.dial(port).await?, protocol).await };
+            // Each has the whole time: who does not know HTTP/2 may not answer at all.
+            if matches!(tokio::time::timeout(timeout, asking).await, Ok(Ok(true))) {
+                // What other containers of the pod speak says nothing of this one.
+                if told.is_none() && port == user_port {
+                    language.learn(protocol);
+                }
+                return true;
+            }
+        }
+        return false;
+    }
     let attempt = async {
-        if let Some(action) = &probe.http_get {
-            http_get(action, dial.dial(port(&action.port, user_port)).await?, protocol).await
-        } else if let Some(action) = &probe.grpc {
+        if let Some(action) = &probe.grpc {
             let port = u16::try_from(action.port).ok().filter(|port| *port > 0);
             grpc(action, dial.dial(port.unwrap_or(user_port)).await?).await
         } else {

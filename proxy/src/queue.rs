@@ -24,7 +24,8 @@ use crate::{
     breaker::Breaker,
     drain,
     hop::{Boxed, Dial, Protocol, Reply, plain},
-    probe, timeout,
+    probe::{self, Language},
+    timeout,
     upstream::{self, Failed},
 };
 
@@ -48,7 +49,7 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 pub struct Queue {
     settings: Settings,
     limits: timeout::Limits,
-    protocol: Protocol,
+    language: Language,
     dial: Arc<dyn Dial>,
     app: Arc<upstream::Peer>,
     breaker: Option<Breaker>,
@@ -96,7 +97,11 @@ impl Queue {
                 response_start: seconds(settings.response_start_timeout_s),
                 idle: seconds(settings.idle_timeout_s),
             },
-            protocol: if settings.user_h2c { Protocol::H2c } else { Protocol::Http1 },
+            language: match settings.user_h2c {
+                true => Language::told(Protocol::H2c),
+                false if settings.detect_h2c => Language::to_learn(),
+                false => Language::told(Protocol::Http1),
+            },
             breaker: (concurrency > 0).then(|| Breaker::new(concurrency, DEPTH * concurrency)),
             in_flight: drain::Count::default(),
             load: Arc::new(Counted { begun: Instant::now(), load: Mutex::default() }),
@@ -210,7 +215,7 @@ impl Queue {
                 }
             },
         };
-        match self.app.exchange(self.protocol, request).await {
+        match self.app.exchange(self.protocol(request), request).await {
             // Nothing more can be in flight when all of the response is here.
             Ok(response) if response.body().is_whole() => response,
             Ok(response) => response.map(|body| body.holding((flight, place))),
@@ -225,6 +230,19 @@ impl Queue {
                 let why = "the container closed the connection before it answered";
                 plain(StatusCode::BAD_GATEWAY, why.into())
             }
+        }
+    }
+
+    /// What to speak with the container about this request.
+    fn protocol(&self, request: &Request<Body>) -> Protocol {
+        match self.language.get() {
+            // Who wants another protocol asks in HTTP/1.1, which a container that was not told to speak HTTP/2 knows too.
+            Some(Protocol::H2c)
+                if self.settings.user_h2c || !request.headers().contains_key(header::UPGRADE) =>
+            {
+                Protocol::H2c
+            }
+            _ => Protocol::Http1,
         }
     }
 
@@ -285,7 +303,7 @@ impl Queue {
     async fn run_probes(&self) -> bool {
         for readiness in &self.settings.readiness {
             let (port, dial) = (self.settings.user_port, &*self.dial);
-            if !probe::passes(readiness, port, self.protocol, dial).await {
+            if !probe::passes(readiness, port, &self.language, dial).await {
                 return false;
             }
         }

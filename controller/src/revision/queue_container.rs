@@ -206,6 +206,7 @@ fn settings(revision: &Revision, config: &Config, system_namespace: &str) -> Set
         service: metadata::get(&revision.metadata.labels, serving::SERVICE).to_owned(),
         user_port: u16::try_from(user_port(revision)).unwrap_or_default(),
         user_h2c: is_h2c(revision),
+        detect_h2c: config.features.autodetect_http2 == Flag::Enabled && !is_h2c(revision),
         container_concurrency: u32::try_from(spec.container_concurrency.unwrap_or_default())
             .unwrap_or_default(),
         timeout_s: seconds(spec.timeout_seconds),

@@ -250,7 +250,8 @@ async fn asks_the_container_in_each_way() {
         (Probe::default(), true),
     ] {
         let probe = Probe { period_seconds: Some(10), ..probe };
-        let found = probe::passes(&probe, 1, Protocol::Http1, &*dial).await;
+        let language = Language::told(Protocol::Http1);
+        let found = probe::passes(&probe, 1, &language, &*dial).await;
         assert_eq!(found, passes, "{probe:?}");
     }
 }
@@ -429,4 +430,75 @@ async fn logs_what_was_asked_for_and_leaves_out_what_does_not_fit() {
     });
     drop(queue.handle(get(&[("host", "a")])));
     assert_eq!(lines.expect("a log").next().await.expect("a line"), "502\n");
+}
+
+/// A server that knows HTTP/1.1 alone, and tells in its answer what it was asked.
+async fn http1_alone() -> Arc<To> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut read = vec![0; 4096];
+                let count = stream.read(&mut read).await.unwrap_or(0);
+                let answer = match read[..count].starts_with(b"PRI ") {
+                    true => {
+                        "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+                    }
+                    false => {
+                        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 8\r\n\r\nHTTP/1.1"
+                    }
+                };
+                // Who leaves early has heard enough.
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
+        }
+    });
+    Arc::new(To(address, AtomicUsize::new(0)))
+}
+
+#[tokio::test]
+async fn finds_out_whether_the_container_speaks_http2() {
+    let versions: serve::Handler = Arc::new(|request, _| {
+        let text = match request.headers().contains_key("upgrade") {
+            true => "upgrade".to_owned(),
+            false => format!("{:?}", request.version()),
+        };
+        Box::pin(async move { Response::new(Body::full(text)) })
+    });
+    let both = app(versions).await;
+    let alone = http1_alone().await;
+    let http = Probe {
+        http_get: Some(HTTPGetAction { port: IntOrString::Int(0), ..HTTPGetAction::default() }),
+        ..Probe::default()
+    };
+    let tcp = Probe { tcp_socket: Some(TCPSocketAction::default()), ..Probe::default() };
+    for (detect_h2c, probe, dial, before, after) in [
+        (true, &http, &both, "HTTP/1.1", "HTTP/2.0"),
+        (true, &http, &alone, "HTTP/1.1", "HTTP/1.1"),
+        (false, &http, &both, "HTTP/1.1", "HTTP/1.1"),
+        // A connection tells nothing.
+        (true, &tcp, &both, "HTTP/1.1", "HTTP/1.1"),
+    ] {
+        let settings = Settings {
+            user_port: 1,
+            detect_h2c,
+            readiness: vec![probe.clone()],
+            ..Settings::default()
+        };
+        let queue = Queue::new(settings, dial.clone());
+        let asked = read(queue.handle(get(&[("host", "a")])).await).await;
+        assert_eq!(asked, (200, before.to_owned()));
+        assert!(queue.probe().await && queue.probe().await);
+        let asked = read(queue.handle(get(&[("host", "a")])).await).await;
+        assert_eq!(asked, (200, after.to_owned()), "{detect_h2c} {probe:?}");
+    }
+    let settings =
+        Settings { user_port: 1, detect_h2c: true, readiness: vec![http], ..Settings::default() };
+    let queue = Queue::new(settings, both);
+    assert!(queue.probe().await);
+    // Asking for another protocol is only possible in HTTP/1.1.
+    let upgrade = get(&[("host", "a"), ("upgrade", "websocket")]);
+    assert_eq!(read(queue.handle(upgrade).await).await.1, "upgrade");
 }
