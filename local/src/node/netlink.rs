@@ -29,6 +29,7 @@ const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
 
 // Link attributes, from linux/if_link.h.
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
@@ -208,11 +209,13 @@ impl Socket {
         Ok(found)
     }
 
-    /// Makes a bridge that is up.
-    pub fn add_bridge(&mut self, name: &str) -> io::Result<()> {
+    /// Makes a bridge that is up. Without a hardware address of its own it would have that of one of its ports, and
+    /// another whenever ports come and go: neighbours that know the old one reach nobody for half a minute.
+    pub fn add_bridge(&mut self, name: &str, hardware_address: [u8; 6]) -> io::Result<()> {
         let message = Message::new(RTM_NEWLINK, ACK | CREATE | EXCL)
             .with(&link_header(0, IFF_UP))
             .text(IFLA_IFNAME, name)
+            .attribute(IFLA_ADDRESS, &hardware_address)
             .nest(IFLA_LINKINFO, |info| info.text(IFLA_INFO_KIND, "bridge"));
         self.request(message)
     }

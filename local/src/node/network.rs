@@ -148,12 +148,13 @@ impl Builder {
         links.set_up(loopback)?;
         set("net/ipv4/ip_forward", "1")?;
         quiet_ipv6();
-        links.add_bridge("pods")?;
-        let bridge = links.link_index("pods")?;
-
         let (range, name) = join(&mut machine, &router_namespace, &in_use)?;
         let address = |offset: u32| Ipv4Addr::from(u32::from(range.address) + offset);
         let router = address(1);
+        // As container networks have it: locally administered, with the address in it.
+        let [a, b, c, d] = router.octets();
+        links.add_bridge("pods", [0x0a, 0x58, a, b, c, d])?;
+        let bridge = links.link_index("pods")?;
         links.add_address(bridge, Range { address: router, prefix: PREFIX })?;
         let front = address(2);
         links.add_address(bridge, Range { address: front, prefix: 32 })?;

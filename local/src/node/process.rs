@@ -276,6 +276,17 @@ mod tests {
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "a-pod\n");
 
+        // Its hardware address stays, whichever pods come and go.
+        let [a, b, c, d] = network.router.octets();
+        let hardware_address = format!("0a:58:{a:02x}:{b:02x}:{c:02x}:{d:02x}");
+        let neighbours = two.visit(|| {
+            std::net::TcpStream::connect((network.router, address.port())).map(drop)?;
+            std::fs::read_to_string("/proc/thread-self/net/arp")
+        });
+        let neighbours = neighbours.unwrap();
+        assert!(neighbours.contains(&hardware_address), "{neighbours}");
+        drop(service.accept().unwrap());
+
         // The way a pod's program goes: to an address of a Service that nobody has set up.
         let to = std::net::SocketAddr::from(([10, 96, 7, 9], address.port()));
         let client = two.visit(|| std::net::TcpStream::connect(to)).unwrap();
