@@ -126,7 +126,8 @@ impl Activator {
                 shared.endpoints_changed(change.last());
             }
         });
-        cluster.spawn(report(shared.clone()));
+        let reported = shared.clone();
+        cluster.keep(move || report(reported.clone()));
         Activator { shared }
     }
 
@@ -373,7 +374,9 @@ async fn forward(
 /// Reports load once a second while there is some; sleeps otherwise.
 async fn report(shared: Arc<Shared>) {
     loop {
-        shared.more.notified().await;
+        if shared.busy.lock().is_empty() {
+            shared.more.notified().await;
+        }
         let mut next = Instant::now();
         while !shared.busy.lock().is_empty() {
             next += REPORT;

@@ -165,8 +165,10 @@ impl Autoscaler {
         let (sender, receiver) = mpsc::channel(WAITING);
         let recorder = recorder.named("autoscaler");
         cluster.spawn(controller.run(Scaler(shared.clone()), recorder));
-        cluster.spawn(collect(shared.clone(), receiver));
-        cluster.spawn(tick(shared.clone()));
+        let (receiver, collected) = (Arc::new(tokio::sync::Mutex::new(receiver)), shared.clone());
+        cluster.keep(move || collect(collected.clone(), receiver.clone()));
+        let ticked = shared.clone();
+        cluster.keep(move || tick(ticked.clone()));
         cluster.spawn(follow(shared.clone(), config));
         Autoscaler { shared, reports: Reports { sender } }
     }
@@ -408,10 +410,11 @@ impl Shared {
     }
 }
 
-async fn collect(shared: Arc<Shared>, mut receiver: mpsc::Receiver<Report>) {
+/// Nobody else receives.
+async fn collect(shared: Arc<Shared>, receiver: Arc<tokio::sync::Mutex<mpsc::Receiver<Report>>>) {
     // Reports of revisions that are not known yet would be lost; they wait in the channel.
     shared.autoscalers.synced().await;
-    while let Some(report) = receiver.recv().await {
+    while let Some(report) = receiver.lock().await.recv().await {
         shared.take(&report, shared.cluster.now());
     }
 }
@@ -419,7 +422,9 @@ async fn collect(shared: Arc<Shared>, mut receiver: mpsc::Receiver<Report>) {
 /// Decides every two seconds while there is something to decide; sleeps otherwise.
 async fn tick(shared: Arc<Shared>) {
     loop {
-        shared.more.notified().await;
+        if shared.deciders.lock().is_empty() {
+            shared.more.notified().await;
+        }
         let mut next = Instant::now();
         while !shared.deciders.lock().is_empty() {
             next += TICK;

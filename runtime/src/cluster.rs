@@ -5,12 +5,14 @@ use std::{
     collections::{HashMap, HashSet},
     fmt,
     sync::Arc,
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use kube::{Client, Resource};
 use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{clock::Clock, plan::Write};
@@ -54,6 +56,9 @@ pub struct Key {
     /// Unique in the namespace.
     pub name: Arc<str>,
 }
+
+/// Wait before a task that panicked begins again: one that always panics costs little, and the log can be read.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// A Kubernetes API with this process's caches. Clones share everything.
 #[derive(Clone)]
@@ -163,6 +168,24 @@ impl Cluster {
         });
     }
 
+    /// Runs what `make` makes, a task that others count on, until it ends or the cluster stops. One that panics is made
+    /// anew: a bug that one object brings out must not end the work for all.
+    pub fn keep<F>(&self, make: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.spawn(async move {
+            // Ends the task with this one.
+            let mut task = JoinSet::new();
+            task.spawn(make());
+            while let Some(Err(error)) = task.join_next().await {
+                tracing::error!(%error, "a task panicked; it begins again");
+                tokio::time::sleep(AFTER_PANIC).await;
+                task.spawn(make());
+            }
+        });
+    }
+
     /// Waits until the cluster is told to stop and its tasks have ended.
     pub async fn stopped(&self) {
         self.shared.stop.cancelled().await;
@@ -191,7 +214,8 @@ impl Cluster {
         let cache = caches.entry((TypeId::of::<K>(), selection)).or_insert_with(|| {
             let cache = Cache::<K>::new();
             let Selection { labels, fields } = selection;
-            self.spawn(cache.clone().watch(self.client().clone(), labels, fields));
+            let (watched, client) = (cache.clone(), self.client().clone());
+            self.keep(move || watched.clone().watch(client.clone(), labels, fields));
             Arc::new(cache)
         });
         cache.downcast_ref::<Cache<K>>().expect("caches are filed under their kind").clone()
@@ -223,5 +247,36 @@ impl Cluster {
     fn started<K: Kind>(&self) -> Option<Cache<K>> {
         let caches = self.shared.caches.lock();
         caches.get(&(TypeId::of::<K>(), Selection::default()))?.downcast_ref::<Cache<K>>().cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kept_task_begins_again_when_it_panics_and_ends_with_the_cluster() {
+        let nothing = tower::service_fn(async |_: http::Request<kube::client::Body>| {
+            Ok::<_, std::io::Error>(http::Response::new(kube::client::Body::empty()))
+        });
+        let client = Client::new(nothing, "default");
+        let cluster = Cluster::new(client, Clock::start(), CancellationToken::new());
+        let runs = Arc::new(AtomicUsize::new(0));
+        let (counted, begun) = (runs.clone(), Arc::new(tokio::sync::Notify::new()));
+        let told = begun.clone();
+        cluster.keep(move || {
+            let (run, told) = (counted.fetch_add(1, Ordering::Relaxed), told.clone());
+            async move {
+                assert!(run == 2, "the first two runs fail");
+                told.notify_one();
+                std::future::pending::<()>().await;
+            }
+        });
+        begun.notified().await;
+        assert_eq!(runs.load(Ordering::Relaxed), 3);
+        cluster.stop().cancel();
+        cluster.stopped().await;
     }
 }
