@@ -228,6 +228,10 @@ pub struct GatewayRole {
     /// URL that load reports go to.
     #[arg(long, default_value = "http://autoscaler.knative-serving.svc.cluster.local:8080")]
     pub autoscaler: String,
+    /// Hold no requests and report no load: send them to the endpoints of Services. For Knative Serving with its own
+    /// activator and autoscaler, whose networking layer the gateway then is.
+    #[arg(long, conflicts_with = "autoscaler")]
+    pub endpoints_only: bool,
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]

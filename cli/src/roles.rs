@@ -16,7 +16,9 @@ use mesh::{
     gateway::{Door, Gateway, HTTPS},
 };
 use proxy::{
-    drain, queue,
+    drain,
+    hop::Backend,
+    queue,
     serve::{self, Handler, serve},
     upstream::Pool,
 };
@@ -184,9 +186,12 @@ pub async fn gateway(role: args::GatewayRole) -> anyhow::Result<()> {
     let context = start(&role.role, "weft-gateway").await?;
     let (outside, inside) = (listen(role.addr).await?, listen(role.local_addr).await?);
     let secure = listen(role.https_addr).await?;
-    let activator = hold(&context, &role.autoscaler)?;
+    let backend: Option<Arc<dyn Backend>> = match role.endpoints_only {
+        true => None,
+        false => Some(Arc::new(hold(&context, &role.autoscaler)?)),
+    };
     let upstream = Arc::new(Pool::new(Default::default()));
-    let gateway = Gateway::new(&context.cluster, Arc::new(activator), upstream);
+    let gateway = Gateway::new(&context.cluster, backend, upstream);
     let domains = Domains::new(&role.role.system_namespace, CLUSTER_DOMAIN);
     let certificates = gateway.certificates();
     ack::start(&context.cluster, domains, certificates, context.recorder.clone());

@@ -15,6 +15,7 @@ use api::{headers, networking::Ingress};
 use arc_swap::ArcSwap;
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use parking_lot::Mutex;
 use proxy::{
     body::Body,
@@ -65,7 +66,8 @@ pub struct Gateway {
     routes: Routes,
     certificates: Certificates,
     ingresses: Cache<Ingress>,
-    backend: Arc<dyn Backend>,
+    /// Takes requests for revisions; none for their Services' endpoints.
+    backend: Option<Arc<dyn Backend>>,
     services: Services,
     /// Counts requests that are split, for want of randomness.
     draws: AtomicU64,
@@ -81,10 +83,10 @@ struct Routes {
 
 impl Gateway {
     /// A gateway for the Ingresses of `cluster`. Requests for revisions go to `backend`, those for
-    /// other Services to their endpoints by `upstream`.
+    /// other Services to their endpoints by `upstream`; without a backend all go to endpoints.
     pub fn new(
         cluster: &Cluster,
-        backend: Arc<dyn Backend>,
+        backend: Option<Arc<dyn Backend>>,
         upstream: Arc<dyn Upstream>,
     ) -> Arc<Gateway> {
         let ingresses = cluster.cache::<Ingress>();
@@ -196,26 +198,28 @@ impl Gateway {
         if let Some(host) = &path.rewrite_host {
             headers.insert(header::HOST, host.clone());
         }
-        match &split.to {
-            To::Revision(destination) => self.backend.send(destination, request),
-            To::Service { namespace, name, port } => {
-                match self.services.target(namespace, name, port) {
-                    Target::Unknown => at_once(plain(
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        format!("there is no Service {namespace}/{name} with that port"),
-                    )),
-                    Target::Endpoints(endpoints, protocol) => {
-                        let turn = self.draws.fetch_add(1, Ordering::Relaxed) as usize;
-                        let gateway = self.clone();
-                        Box::pin(async move {
-                            gateway.services.send(endpoints, protocol, request, turn).await
-                        })
-                    }
-                    Target::Alias(alias, port) => {
-                        self.alias(path, alias, port, request, sites_left)
-                    }
-                }
+        let (namespace, name, port) = match (&split.to, &self.backend) {
+            (To::Revision(destination), Some(backend)) => {
+                return backend.send(destination, request);
             }
+            (To::Revision(to), None) => {
+                (&to.namespace, &to.service, &IntOrString::Int(to.port.into()))
+            }
+            (To::Service { namespace, name, port }, _) => (namespace, name, port),
+        };
+        match self.services.target(namespace, name, port) {
+            Target::Unknown => at_once(plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("there is no Service {namespace}/{name} with that port"),
+            )),
+            Target::Endpoints(endpoints, protocol) => {
+                let turn = self.draws.fetch_add(1, Ordering::Relaxed) as usize;
+                let gateway = self.clone();
+                Box::pin(
+                    async move { gateway.services.send(endpoints, protocol, request, turn).await },
+                )
+            }
+            Target::Alias(alias, port) => self.alias(path, alias, port, request, sites_left),
         }
     }
 

@@ -181,7 +181,7 @@ impl Platform {
         expect_pods(&node, &activator);
         let inside = node.router().map(IpAddr::from);
         services::activator(cluster.client(), &system, inside).await?;
-        let gateway = Gateway::new(&cluster, Arc::new(activator.clone()), node.upstream());
+        let gateway = Gateway::new(&cluster, Some(Arc::new(activator.clone())), node.upstream());
         let domains = Domains::new(&system, CLUSTER_DOMAIN);
         ack::start(&cluster, domains, gateway.certificates(), recorder.named("weft-gateway"));
         gateway.synced().await;

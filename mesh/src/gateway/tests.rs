@@ -95,7 +95,7 @@ async fn gateway_and_secrets() -> (Cluster, Arc<Gateway>, mpsc::UnboundedSender<
     });
     let client = kube::Client::new(api, "default");
     let cluster = Cluster::new(client, Clock::start(), CancellationToken::new());
-    let gateway = Gateway::new(&cluster, Arc::new(Mirror), Arc::new(Mirror));
+    let gateway = Gateway::new(&cluster, Some(Arc::new(Mirror)), Arc::new(Mirror));
     gateway.synced().await;
     (cluster, gateway, sender)
 }
@@ -247,6 +247,7 @@ async fn follows_changes_and_splits() {
 #[tokio::test]
 async fn reaches_other_services_and_other_hosts() {
     let (cluster, gateway) = gateway().await;
+    let alone = Gateway::new(&cluster, None, Arc::new(Mirror));
     let to = |name: &str| json!([{"percent": 100, "serviceName": name, "servicePort": 80}]);
     put(
         &cluster,
@@ -272,10 +273,11 @@ async fn reaches_other_services_and_other_hosts() {
     };
     service("plain", json!({"ports": [{"name": "http", "port": 80}]}));
     service("route", json!({"type": "ExternalName", "externalName": "gateway.invalid"}));
+    service("r1", json!({"ports": [{"name": "http", "port": 80}]}));
     // Two slices, since one has one set of ports: the endpoint at port 1 takes no connection.
-    for (name, port) in [("bad", 1), ("good", 8080)] {
+    for (name, of, port) in [("bad", "plain", 1), ("good", "plain", 8080), ("r1", "r1", 8012)] {
         let object = json!({"metadata": {"name": name, "namespace": "ns", "uid": name,
-                "resourceVersion": "2", "labels": {"kubernetes.io/service-name": "plain"}},
+                "resourceVersion": "2", "labels": {"kubernetes.io/service-name": of}},
             "addressType": "IPv4", "ports": [{"name": "http", "port": port}],
             "endpoints": [{"addresses": ["10.0.0.1"]}]});
         cluster.wrote(
@@ -293,6 +295,10 @@ async fn reaches_other_services_and_other_hosts() {
     let seen = text.starts_with("revision ns/r1") && text.contains("k-original-host=mine.example");
     assert!(status == 200 && seen, "{status} {text}");
     assert_eq!(ask(&gateway, EXTERNAL, &[("host", "round")]).await.0, 508);
+    // Where others hold requests, a revision is a Service like any.
+    let (status, text) = ask(&alone, EXTERNAL, &[("host", "mine.example")]).await;
+    let seen = text.starts_with("endpoint 10.0.0.1:8012") && text.contains("revision=r1");
+    assert!(status == 200 && seen, "{status} {text}");
 }
 
 /// A certificate for `host` in a Secret of that name, and what its clients trust.
