@@ -12,6 +12,8 @@ mod domains;
 mod gateway;
 #[path = "e2e/hello.rs"]
 mod hello;
+#[path = "e2e/horizontal.rs"]
+mod horizontal;
 #[path = "e2e/kubectl.rs"]
 mod kubectl;
 #[path = "e2e/load.rs"]

@@ -162,6 +162,15 @@ impl Amount {
     }
 }
 
+impl std::ops::Add for Amount {
+    type Output = Amount;
+
+    /// The sum, in the form of the first.
+    fn add(self, other: Amount) -> Amount {
+        Amount { nanos: self.nanos.saturating_add(other.nanos), form: self.form }
+    }
+}
+
 impl PartialEq for Amount {
     fn eq(&self, other: &Amount) -> bool {
         self.nanos == other.nanos

@@ -16,6 +16,7 @@ use http_body_util::{BodyExt, Limited};
 use parking_lot::RwLock;
 use runtime::clock::Clock;
 
+use crate::figures::Figures;
 use crate::kinds::Registry;
 use crate::logs::Logs;
 use crate::store::{self, Store};
@@ -51,6 +52,7 @@ mod scale;
 pub mod status;
 pub mod tokens;
 mod update;
+mod usage;
 pub mod user;
 mod view;
 mod watch;
@@ -97,6 +99,7 @@ pub struct Server {
     pub(crate) admission: RwLock<Option<admit::Admission>>,
     pub(crate) logs: RwLock<Option<Arc<dyn Logs>>>,
     pub(crate) services: RwLock<Option<proxied::Services>>,
+    pub(crate) figures: RwLock<Option<Arc<dyn Figures>>>,
 }
 
 impl Api {
@@ -119,6 +122,7 @@ impl Api {
             admission: RwLock::new(None),
             logs: RwLock::new(None),
             services: RwLock::new(None),
+            figures: RwLock::new(None),
         };
         definitions::load(&server);
         namespaces::begin(&server);
@@ -155,6 +159,11 @@ impl Api {
     /// Sets who gives the output of containers.
     pub fn set_logs(&self, logs: Arc<dyn Logs>) {
         *self.server.logs.write() = Some(logs);
+    }
+
+    /// Sets who measures what pods and nodes use.
+    pub fn set_figures(&self, figures: Arc<dyn Figures>) {
+        *self.server.figures.write() = Some(figures);
     }
 
     /// Sets who answers for the platform's own Services.

@@ -14,7 +14,7 @@ use crate::schema::{Schema, cel, prune, validate};
 use problem::FieldError;
 use walk::{keep, remove};
 
-mod builtin;
+pub mod builtin;
 mod custom;
 pub mod meta;
 pub mod names;

@@ -4,6 +4,7 @@ pub mod api;
 pub mod apply;
 pub mod demand;
 pub mod dns;
+pub mod figures;
 pub mod images;
 pub mod json;
 pub mod kinds;

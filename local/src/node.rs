@@ -47,6 +47,7 @@ use crate::{
         reach::{Pods, Queued},
         root::Template,
         thread::Threads,
+        usage::Meter,
     },
 };
 
@@ -70,6 +71,7 @@ pub mod run;
 pub mod services;
 pub mod status;
 pub mod thread;
+pub mod usage;
 pub mod volumes;
 pub mod worker;
 
@@ -138,6 +140,7 @@ pub struct Shared {
     pub starts: Arc<watch::Sender<usize>>,
     pub outputs: Outputs,
     pub cgroups: Groups,
+    pub meter: Arc<Meter>,
     pub accounts: Accounts,
     pub machine: Machine,
     /// The address of the machine as pods see it.
@@ -248,6 +251,7 @@ impl Node {
             starts: Arc::default(),
             outputs: settings.outputs.clone(),
             cgroups,
+            meter: Meter::new(cluster.clone(), &settings.name),
             accounts: Accounts::open(settings.data_dir.join("accounts"))
                 .context("make the folder of service accounts")?,
             machine,
@@ -282,6 +286,11 @@ impl Node {
     /// Sends requests to the node's pods.
     pub fn upstream(&self) -> Arc<dyn Upstream> {
         self.shared.pods.clone()
+    }
+
+    /// Measures what the node and its containers use.
+    pub fn meter(&self) -> Arc<Meter> {
+        self.shared.meter.clone()
     }
 
     /// Tells `listener` of each pod's queue when it begins to run (true), long before the API can tell of the pod,

@@ -13,6 +13,7 @@ mod deployment;
 mod endpoints;
 mod engine;
 mod feed;
+mod horizontal;
 mod job;
 mod namespaces;
 mod objects;

@@ -145,6 +145,8 @@ impl Platform {
         .await
         .context("start the node")?;
 
+        api.set_figures(Arc::new(node.meter()));
+
         // The roles, which meet in the API, in headers and in load reports.
         let metrics = Metrics::default();
         tokio::spawn(controller::run(

@@ -14,7 +14,7 @@ use super::path::Path;
 use super::query::{FieldValidation, Query};
 use super::status::{Refusal, Status};
 use super::user::User;
-use super::{Server, create, delete, pods, read, reviews, scale, tokens, update, watch};
+use super::{Server, create, delete, pods, read, reviews, scale, tokens, update, usage, watch};
 use crate::kinds::Kind;
 use crate::{json, protobuf};
 
@@ -186,6 +186,9 @@ impl<'a> Call<'a> {
         }
         if reviews::is_review(&self.kind) {
             return reviews::answer(self);
+        }
+        if usage::is_usage(&self.kind) {
+            return usage::answer(self).await;
         }
         match verb {
             "watch" => watch::watch(self, shared).await,

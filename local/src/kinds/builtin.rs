@@ -552,7 +552,16 @@ pub(super) const FACTS: &[Facts] = &[
     of("storage.k8s.io", "v1", "volumeattachments", "io.k8s.api.storage.v1.VolumeAttachment")
         .cluster()
         .sub(&[STATUS]),
+    // Measured when they are asked for, and stored nowhere.
+    of(USAGE, "v1beta1", "nodes", "io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetrics")
+        .cluster()
+        .verbs(&["get", "list"]),
+    of(USAGE, "v1beta1", "pods", "io.k8s.metrics.pkg.apis.metrics.v1beta1.PodMetrics")
+        .verbs(&["get", "list"]),
 ];
+
+/// The group of what pods and nodes use.
+pub const USAGE: &str = "metrics.k8s.io";
 
 const ENDPOINTS_DEPRECATED: &str =
     "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";

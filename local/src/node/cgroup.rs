@@ -14,7 +14,12 @@ use std::{
 use k8s_openapi::api::core::v1::Container;
 use rustix::mount::{MountFlags, mount, mount_bind, mount_move, mount_remount};
 
-use crate::node::{environment::thousandths, process::started_ticks, run::PodContext};
+use crate::node::{
+    environment::thousandths,
+    process::started_ticks,
+    run::PodContext,
+    usage::{Counters, Version},
+};
 
 /// Wait before a container without limits gets its group.
 const LATER: Duration = Duration::from_secs(1);
@@ -97,6 +102,21 @@ impl Groups {
         let can_limit = layout.unified_limits || layout.memory.is_some() || layout.cpu.is_some();
         let path = Path::new(&self.name).join(group_name(pod, container));
         (can_limit && limits != Limits::default()).then_some(Group { layout, path, limits })
+    }
+
+    /// Where the kernel counts what a container uses, once it is in its group.
+    pub fn counters(&self, pod: &PodContext, container: &Container) -> Counters {
+        let Some(layout) = &self.layout else { return Counters::default() };
+        let place = |root: &PathBuf| root.join(&self.name).join(group_name(pod, container));
+        let unified = layout.unified.as_ref().map(place);
+        Counters {
+            // Processor time is counted without any controller.
+            cpu: unified.as_ref().map(|it| it.join("cpu.stat")),
+            memory: match &layout.memory {
+                Some(memory) => Some((place(memory), Version::One)),
+                None => unified.map(|it| (it, Version::Unified)),
+            },
+        }
     }
 
     /// Puts a container's process, and what it starts, into a group of its own, soon.
@@ -371,7 +391,8 @@ fn add(layout: &Layout, name: &str, group: &str, (pid, ticks): (i32, u64), limit
     }
 }
 
-fn children(pid: i32) -> Vec<i32> {
+/// The processes that a process has started itself.
+pub fn children(pid: i32) -> Vec<i32> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     text.split_ascii_whitespace().filter_map(|it| it.parse().ok()).collect()
 }

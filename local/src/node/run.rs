@@ -477,6 +477,11 @@ impl Run {
         let process = Arc::new(process);
         let started = context.node.now();
         context.node.cgroups.add(&context, &self.container, process.pid());
+        let _watch = context.node.meter.watch(
+            [context.namespace(), context.name(), &self.container.name],
+            process.pid(),
+            context.node.cgroups.counters(&context, &self.container),
+        );
         self.tell(Event::Started { index: self.index }).await;
         let mut tasks = JoinSet::new();
         self.probe(&mut tasks);

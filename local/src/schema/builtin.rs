@@ -13,6 +13,8 @@ use super::{ListType, Patch, Shape, Type};
 /// `!` marks a required field. Types: see `shape`. Facts: `~merge[:key]`, `~retainKeys`, `~atomic`,
 /// `^` written even when empty, `?` an empty text counts, `0` zero does not.
 const TABLE: &str = include_str!("builtin.txt");
+/// The types of `metrics.k8s.io`, which upstream serves beside its own API, in the same form.
+const USAGE: &str = include_str!("usage.txt");
 
 /// Every built-in type by its full name. One per server: it holds only what has been walked.
 pub struct Library {
@@ -30,14 +32,15 @@ impl Default for Library {
     fn default() -> Library {
         let mut types = Vec::new();
         let mut names = HashMap::new();
-        let mut rest = TABLE;
-        while !rest.is_empty() {
-            let end = next_type(rest);
-            let (entry, tail) = rest.split_at(end);
-            let (name, text) = entry.split_once('\n').unwrap_or((entry, ""));
-            names.insert(name, types.len() as u32);
-            types.push(Entry { name, text, shape: OnceLock::new() });
-            rest = tail;
+        for mut rest in [TABLE, USAGE] {
+            while !rest.is_empty() {
+                let end = next_type(rest);
+                let (entry, tail) = rest.split_at(end);
+                let (name, text) = entry.split_once('\n').unwrap_or((entry, ""));
+                names.insert(name, types.len() as u32);
+                types.push(Entry { name, text, shape: OnceLock::new() });
+                rest = tail;
+            }
         }
         Library { types, names }
     }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     feed::{self, Seen},
+    horizontal::Figures,
     namespaces,
     objects::{Key, Meta, Object, Owner, Uid},
     owners::Verdict,
@@ -60,6 +61,8 @@ enum News {
     Removed(Uid),
     /// Whether an owner exists.
     Learned(Uid, bool),
+    /// What the pods around an autoscaler use.
+    Figures(Key, Result<Vec<Figures>, String>),
     /// A plan was carried out, or failed.
     Done(Work, Result<(), String>),
 }
@@ -245,6 +248,10 @@ impl Engine {
             }
             News::Removed(uid) => self.forget(vec![uid]),
             News::Learned(uid, exists) => self.world.graph.learn(uid, exists),
+            News::Figures(key, figures) => {
+                self.world.decide(&key, Some(figures), self.clock.now());
+                self.enqueue(Work::Horizontal(key));
+            }
             News::Done(work, result) => self.finish(work, result),
         }
     }
@@ -371,6 +378,15 @@ impl Engine {
             return;
         }
         let now = self.clock.now();
+        if let Work::Horizontal(key) = &work
+            && self.world.is_due(key, now)
+        {
+            if !self.world.is_new(key) {
+                self.start_figures(key.clone());
+                return;
+            }
+            self.world.decide(key, None, now);
+        }
         let failure = self.failures.get(&work).map(|it| it.message.as_str());
         let planned = self.world.plan(&work, failure, &self.certificate, now);
         let Some((kind, meta, plan)) = planned else {
@@ -533,6 +549,23 @@ impl Engine {
                 failure.map_or(told, Err)
             };
             let _ = news.send(News::Done(work, result)).await;
+        });
+    }
+
+    /// Asks what the pods around an autoscaler use.
+    fn start_figures(&mut self, key: Key) {
+        let (client, news) = (self.client.clone(), self.news.clone());
+        let work = Work::Horizontal(key.clone());
+        self.busy.insert(work.clone());
+        self.actions.spawn(async move {
+            let figures = requests::figures(&client, &key.namespace).await;
+            let figures = figures.map_err(|error| match error {
+                Error::Api(status) => status.message.clone(),
+                other => other.to_string(),
+            });
+            // The receiver is gone only when everything stops.
+            let _ = news.send(News::Figures(key, figures)).await;
+            let _ = news.send(News::Done(work, Ok(()))).await;
         });
     }
 

@@ -5,8 +5,8 @@ use std::fmt::Debug;
 use futures::{Stream, StreamExt};
 use k8s_openapi::{
     api::{
-        apps::v1 as apps, batch::v1 as batch, core::v1 as core, discovery::v1 as discovery,
-        policy::v1 as policy,
+        apps::v1 as apps, autoscaling::v2 as autoscaling, batch::v1 as batch, core::v1 as core,
+        discovery::v1 as discovery, policy::v1 as policy,
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -55,6 +55,9 @@ pub async fn run(client: Client, resource: Resource, to: mpsc::Sender<(Resource,
         Some(Kind::Job) => typed::<batch::Job>(client, resource, to).await,
         Some(Kind::Budget) => typed::<policy::PodDisruptionBudget>(client, resource, to).await,
         Some(Kind::Quota) => typed::<core::ResourceQuota>(client, resource, to).await,
+        Some(Kind::Horizontal) => {
+            typed::<autoscaling::HorizontalPodAutoscaler>(client, resource, to).await;
+        }
         Some(Kind::Definition) => typed::<CustomResourceDefinition>(client, resource, to).await,
         _ => {
             let kind = ApiResource {

@@ -7,11 +7,12 @@ use std::{
     sync::Arc,
 };
 
+use api::quantity::Amount;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
-        apps::v1 as apps, batch::v1 as batch, core::v1 as core, discovery::v1 as discovery,
-        policy::v1 as policy,
+        apps::v1 as apps, autoscaling::v2 as autoscaling, batch::v1 as batch, core::v1 as core,
+        discovery::v1 as discovery, policy::v1 as policy,
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
     apimachinery::pkg::{
@@ -95,6 +96,7 @@ pub enum Object {
     Job(Job),
     Budget(Budget),
     Quota(Quota),
+    Horizontal(Horizontal),
     Definition(Definition),
     Other(Resource, Meta),
 }
@@ -113,6 +115,7 @@ impl Object {
             Self::Job(it) => &it.meta,
             Self::Budget(it) => &it.meta,
             Self::Quota(it) => &it.meta,
+            Self::Horizontal(it) => &it.meta,
             Self::Definition(it) => &it.meta,
         }
     }
@@ -192,6 +195,18 @@ pub struct Pod {
     pub restarts: i32,
     /// Named container ports.
     pub ports: Box<[NamedPort]>,
+    /// When its node took it.
+    pub started: Option<Timestamp>,
+    /// What its containers request.
+    pub requests: Box<[Requests]>,
+}
+
+/// What a container requests, in thousandths.
+#[derive(Debug)]
+pub struct Requests {
+    pub container: Box<str>,
+    pub cpu_milli: Option<i64>,
+    pub memory_milli: Option<i64>,
 }
 
 /// Name, protocol, number.
@@ -289,6 +304,13 @@ pub struct Quota {
     pub counted: BTreeSet<quota::Counted>,
 }
 
+#[derive(Debug)]
+pub struct Horizontal {
+    pub meta: Meta,
+    pub spec: autoscaling::HorizontalPodAutoscalerSpec,
+    pub status: autoscaling::HorizontalPodAutoscalerStatus,
+}
+
 /// A custom kind, once its name was accepted.
 #[derive(Debug)]
 pub struct Definition {
@@ -374,6 +396,19 @@ impl From<core::Pod> for Object {
             let protocol = port.protocol.unwrap_or_else(|| "TCP".into());
             Some((port.name?.into(), protocol.into(), port.container_port))
         };
+        let requests = |it: &core::Container| {
+            let requests = it.resources.as_ref().and_then(|it| it.requests.as_ref());
+            let milli = |name| {
+                let amount = Amount::parse(&requests?.get(name)?.0).ok()?;
+                Some(amount.milli())
+            };
+            Requests {
+                container: it.name.as_str().into(),
+                cpu_milli: milli("cpu"),
+                memory_milli: milli("memory"),
+            }
+        };
+        let requests = spec.containers.iter().map(requests).collect();
         let sidecars = spec.init_containers.unwrap_or_default().into_iter();
         let sidecars = sidecars.filter(|it| it.restart_policy.as_deref() == Some("Always"));
         let ports =
@@ -403,6 +438,8 @@ impl From<core::Pod> for Object {
                 .max()
                 .unwrap_or(0),
             ports: ports.filter_map(named).collect(),
+            started: status.start_time.map(|it| it.0),
+            requests,
         })
     }
 }
@@ -533,6 +570,16 @@ impl From<core::ResourceQuota> for Object {
         let spec = it.spec.unwrap_or_default();
         let counted = quota::counted(spec.hard.unwrap_or_default().keys());
         Self::Quota(Quota { meta: bare_meta(it.metadata), counted })
+    }
+}
+
+impl From<autoscaling::HorizontalPodAutoscaler> for Object {
+    fn from(it: autoscaling::HorizontalPodAutoscaler) -> Self {
+        Self::Horizontal(Horizontal {
+            meta: bare_meta(it.metadata),
+            spec: it.spec,
+            status: it.status.unwrap_or_default(),
+        })
     }
 }
 

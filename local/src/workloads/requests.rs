@@ -1,13 +1,19 @@
 //! Sends what the plans wrote, and reads what came back.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use http::Request;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
-        apps::v1 as apps, batch::v1 as batch, core::v1 as core, discovery::v1 as discovery,
-        policy::v1 as policy,
+        apps::v1 as apps, autoscaling::v2 as autoscaling, batch::v1 as batch, core::v1 as core,
+        discovery::v1 as discovery, policy::v1 as policy,
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{ObjectMeta, Time},
+    },
 };
 use kube::{
     Client, Error,
@@ -17,6 +23,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
+    horizontal::Figures,
     objects::{Key, Meta, Object, digest, other},
     owners::Remaining,
     resources::{Deletion, Kind, Note, Part, Resource, Write},
@@ -100,6 +107,45 @@ pub async fn template(client: &Client, resource: &Resource, key: &Key) -> Result
         Err(Error::Api(status)) if status.is_not_found() => Ok(String::new()),
         Err(error) => Err(error),
     }
+}
+
+/// What the pods of a namespace use.
+pub async fn figures(client: &Client, namespace: &str) -> Result<Vec<Figures>, Error> {
+    #[derive(serde::Deserialize)]
+    struct Measured {
+        metadata: ObjectMeta,
+        timestamp: Time,
+        window: String,
+        containers: Vec<Container>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Container {
+        name: String,
+        usage: BTreeMap<String, Quantity>,
+    }
+    #[derive(serde::Deserialize)]
+    struct List {
+        items: Vec<Measured>,
+    }
+    let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{namespace}/pods");
+    let request = Request::get(path).body(Vec::new()).map_err(Error::HttpError)?;
+    let list: List = client.request(request).await?;
+    let read = |it: Container| {
+        let usage = it.usage.into_iter();
+        let usage = usage.filter_map(|(name, it)| {
+            Some((name, api::quantity::Amount::parse(&it.0).ok()?.milli()))
+        });
+        (it.name, usage.collect())
+    };
+    let pods = list.items.into_iter().map(|it| Figures {
+        pod: it.metadata.name.unwrap_or_default(),
+        at: it.timestamp.0,
+        window: Duration::from_nanos(
+            api::go::parse_duration(&it.window).ok().and_then(|it| it.try_into().ok()).unwrap_or(0),
+        ),
+        containers: it.containers.into_iter().map(read).collect(),
+    });
+    Ok(pods.collect())
 }
 
 /// The metadata of all objects of a kind in a namespace.
@@ -252,6 +298,7 @@ pub fn event(kind: Kind, meta: &Meta, note: &Note, now: Timestamp) -> Write {
         Kind::Deployment => "deployment-controller",
         Kind::ReplicaSet => "replicaset-controller",
         Kind::Job => "job-controller",
+        Kind::Horizontal => "horizontal-pod-autoscaler",
         _ => MANAGER,
     };
     let resource = kind.resource();
@@ -311,6 +358,7 @@ pub fn read(resource: &Resource, text: &str) -> Result<Option<Object>, Error> {
         Some(Kind::Job) => parse::<batch::Job>(text),
         Some(Kind::Budget) => parse::<policy::PodDisruptionBudget>(text),
         Some(Kind::Quota) => parse::<core::ResourceQuota>(text),
+        Some(Kind::Horizontal) => parse::<autoscaling::HorizontalPodAutoscaler>(text),
         Some(Kind::Definition) => parse::<CustomResourceDefinition>(text),
         _ => {
             let it: PartialObjectMeta = serde_json::from_str(text).map_err(Error::SerdeError)?;

@@ -86,6 +86,7 @@ pub enum Kind {
     Job,
     Budget,
     Quota,
+    Horizontal,
     Definition,
     ServiceAccount,
     ConfigMap,
@@ -94,7 +95,7 @@ pub enum Kind {
 
 impl Kind {
     /// The kinds whose objects are remembered with more than their metadata.
-    pub const PLANNED: [Self; 12] = [
+    pub const PLANNED: [Self; 13] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -106,11 +107,12 @@ impl Kind {
         Self::Job,
         Self::Budget,
         Self::Quota,
+        Self::Horizontal,
         Self::Definition,
     ];
 
     /// The planned kinds, and those that are only made.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Namespace,
         Self::Node,
         Self::Pod,
@@ -122,6 +124,7 @@ impl Kind {
         Self::Job,
         Self::Budget,
         Self::Quota,
+        Self::Horizontal,
         Self::Definition,
         Self::ServiceAccount,
         Self::ConfigMap,
@@ -136,7 +139,8 @@ impl Kind {
 
     pub fn resource(self) -> Resource {
         let (group, plural, kind, is_namespaced) = self.names();
-        Resource::new(group, "v1", plural, kind, is_namespaced)
+        let version = if self == Self::Horizontal { "v2" } else { "v1" };
+        Resource::new(group, version, plural, kind, is_namespaced)
     }
 
     fn names(self) -> (&'static str, &'static str, &'static str, bool) {
@@ -152,6 +156,9 @@ impl Kind {
             Self::Job => ("batch", "jobs", "Job", true),
             Self::Budget => ("policy", "poddisruptionbudgets", "PodDisruptionBudget", true),
             Self::Quota => ("", "resourcequotas", "ResourceQuota", true),
+            Self::Horizontal => {
+                ("autoscaling", "horizontalpodautoscalers", "HorizontalPodAutoscaler", true)
+            }
             Self::Definition => (
                 "apiextensions.k8s.io",
                 "customresourcedefinitions",

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::{
+    horizontal::Figures,
     objects::Key,
     owners::Verdict,
     requests::read,
@@ -95,7 +96,8 @@ impl Sim {
             Kind::Pod,
             name,
             Part::Status,
-            json!({"status": {"phase": "Running", "podIP": ip, "conditions": conditions}}),
+            json!({"status": {"phase": "Running", "podIP": ip, "startTime": since,
+                "conditions": conditions}}),
         );
     }
 
@@ -306,6 +308,75 @@ fn images(sim: &Sim) -> Vec<String> {
     let mut images: Vec<_> = sim.pods().iter().map(image).collect();
     images.sort();
     images
+}
+
+/// What each pod uses, in thousandths of a processor, and looks at it.
+fn look(sim: &mut Sim, name: &str, cpu_milli: i64) {
+    let figures = sim.names(Kind::Pod).into_iter().map(|pod| Figures {
+        pod,
+        at: sim.now,
+        window: std::time::Duration::from_secs(10),
+        containers: [("main".to_owned(), [("cpu".to_owned(), cpu_milli)].into())].into(),
+    });
+    let (key, figures) = (Key::new("ns", name), figures.collect());
+    assert!(sim.world.is_due(&key, sim.now));
+    sim.world.decide(&key, Some(Ok(figures)), sim.now);
+    sim.todo.push(Work::Horizontal(key));
+    sim.settle();
+}
+
+#[test]
+fn a_busy_deployment_grows_and_an_idle_one_shrinks_after_five_minutes() {
+    let mut sim = Sim::new();
+    let hpa = json!({"metadata": {"name": "web"}, "spec": {"minReplicas": 1, "maxReplicas": 5,
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+        "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target":
+            {"type": "Utilization", "averageUtilization": 50}}}]}});
+    sim.create(Kind::Horizontal, hpa);
+    let reason = |sim: &Sim, type_: &str| {
+        let object = sim.get(Kind::Horizontal, "web");
+        let conditions = object["status"]["conditions"].as_array().unwrap().clone();
+        let found = conditions.into_iter().find(|it| it["type"] == type_).unwrap();
+        found["reason"].as_str().unwrap().to_owned()
+    };
+    let key = Key::new("ns", "web");
+    assert!(sim.world.is_new(&key));
+    look(&mut sim, "web", 0);
+    assert_eq!(reason(&sim, "AbleToScale"), "FailedGetScale");
+
+    let mut web = deployment(1, json!({"type": "Recreate"}));
+    web["spec"]["template"]["spec"]["containers"][0]["resources"] =
+        json!({"requests": {"cpu": "100m"}});
+    sim.create(Kind::Deployment, web);
+    sim.run_all_pods();
+    sim.pass(30);
+    look(&mut sim, "web", 100);
+    assert_eq!(reason(&sim, "ScalingActive"), "ValidMetricFound");
+    assert_eq!(sim.get(Kind::Deployment, "web")["spec"]["replicas"], 2);
+    let status = sim.get(Kind::Horizontal, "web")["status"].clone();
+    assert_eq!((&status["currentReplicas"], &status["desiredReplicas"]), (&json!(1), &json!(2)));
+    assert_eq!(status["currentMetrics"][0]["resource"]["current"]["averageUtilization"], 100);
+    assert_eq!(status["lastScaleTime"], json!(sim.now.to_string()));
+
+    sim.run_all_pods();
+    let writes = sim.writes;
+    sim.todo.push(Work::Horizontal(key.clone()));
+    sim.settle();
+    assert_eq!(sim.writes, writes, "what was decided is done once");
+    assert!(!sim.world.is_due(&key, sim.now));
+    sim.pass(15);
+    look(&mut sim, "web", 1);
+    assert_eq!(reason(&sim, "AbleToScale"), "ScaleDownStabilized");
+    assert_eq!(sim.get(Kind::Deployment, "web")["spec"]["replicas"], 2);
+    // Pods of an unknown node do not stay for so long.
+    sim.pass(280);
+    sim.run_all_pods();
+    sim.pass(30);
+    look(&mut sim, "web", 1);
+    assert_eq!(sim.get(Kind::Deployment, "web")["spec"]["replicas"], 1);
+    sim.delete(Kind::Horizontal, "web", Deletion::Background);
+    sim.pass(60);
+    assert!(!sim.world.is_due(&key, sim.now));
 }
 
 #[test]

@@ -10,11 +10,13 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    budget, deployment, endpoints, job,
+    budget, deployment, endpoints,
+    horizontal::{self, Figures, Scaler, Target},
+    job,
     namespaces::{self, ROOT_CERTIFICATE},
     objects::{
-        Budget, Deployment, Endpoints, Job, Key, Meta, Namespace, Object, Owner, Pod, Quota,
-        ReplicaSet, Service, Slice, Uid, later,
+        Budget, Deployment, Endpoints, Horizontal, Job, Key, Meta, Namespace, Object, Owner, Pod,
+        Quota, ReplicaSet, Service, Slice, Uid, later,
     },
     owners::Graph,
     replica_set,
@@ -34,6 +36,7 @@ pub enum Work {
     Service(Key),
     Budget(Key),
     Quota(Key),
+    Horizontal(Key),
     Pod(Key),
     Namespace(Key),
     /// What owners mean for the object with that id.
@@ -57,6 +60,9 @@ pub struct World {
     jobs: Table<Job>,
     budgets: Table<Budget>,
     pub quotas: Table<Quota>,
+    horizontals: Table<Horizontal>,
+    /// What is remembered of those that were looked at.
+    scalers: Table<Scaler>,
     /// Services by namespace and the last pair of their selector.
     selected: HashMap<(Key, String), BTreeSet<Key>>,
     /// Slices by the Service that they name.
@@ -116,10 +122,16 @@ impl World {
             }
             Object::Deployment(it) => {
                 todo.push(Work::Deployment(key.clone()));
+                if !self.deployments.contains_key(&key) {
+                    self.target_appeared(Kind::Deployment, &key, todo);
+                }
                 self.deployments.insert(key, it);
             }
             Object::ReplicaSet(it) => {
                 todo.push(Work::ReplicaSet(key.clone()));
+                if !self.sets.contains_key(&key) {
+                    self.target_appeared(Kind::ReplicaSet, &key, todo);
+                }
                 self.set_changed(&it.meta, todo);
                 self.sets.insert(key, it);
             }
@@ -134,6 +146,15 @@ impl World {
             Object::Quota(it) => {
                 todo.push(Work::Quota(key.clone()));
                 self.quotas.insert(key, it);
+            }
+            Object::Horizontal(it) => {
+                todo.push(Work::Horizontal(key.clone()));
+                if self.horizontals.get(&key).is_some_and(|before| before.spec != it.spec)
+                    && let Some(scaler) = self.scalers.get_mut(&key)
+                {
+                    scaler.next = Timestamp::MIN;
+                }
+                self.horizontals.insert(key, it);
             }
             Object::Definition(_) => {}
             Object::Other(resource, meta) => {
@@ -192,6 +213,10 @@ impl World {
             Kind::Job => drop(self.jobs.remove(&key)),
             Kind::Budget => drop(self.budgets.remove(&key)),
             Kind::Quota => drop(self.quotas.remove(&key)),
+            Kind::Horizontal => {
+                self.horizontals.remove(&key);
+                self.scalers.remove(&key);
+            }
             Kind::ServiceAccount | Kind::ConfigMap => {
                 if self.basics.remove(&(kind, key)) {
                     todo.push(Work::Namespace(namespace));
@@ -266,6 +291,15 @@ impl World {
                 let wanted = self.wanted_pods(it, &pods);
                 Some((Kind::Budget, &it.meta, budget::plan(it, &pods, wanted, now)))
             }
+            Work::Horizontal(key) => {
+                let (it, scaler) = (self.horizontals.get(key)?, self.scalers.get(key)?);
+                let name = &it.spec.scale_target_ref.name;
+                let target = self.target(it).ok();
+                let target =
+                    target.map(|at| (at.kind, Key::new(&key.namespace, name), at.replicas));
+                let plan = horizontal::plan(it, scaler, target, failure);
+                Some((Kind::Horizontal, &it.meta, plan))
+            }
             Work::Pod(key) => {
                 let it = self.pods.get(key)?;
                 Some((Kind::Pod, &it.meta, self.collect_pod(it, now)))
@@ -276,6 +310,83 @@ impl World {
             }
             // These are not made from what is here alone.
             Work::Quota(_) | Work::Owners(_) => None,
+        }
+    }
+
+    /// Whether it is time to look at what the pods of an autoscaler's target use.
+    pub fn is_due(&self, key: &Key, now: Timestamp) -> bool {
+        let is_live = self.horizontals.get(key).is_some_and(|it| it.meta.deleted.is_none());
+        is_live && self.scalers.get(key).is_none_or(|it| it.next <= now)
+    }
+
+    /// Whether nobody has looked at an autoscaler's target yet: who waits for its replicas to be counted need not wait
+    /// for figures as well.
+    pub fn is_new(&self, key: &Key) -> bool {
+        let is_counted = |it: &Horizontal| it.status.current_replicas.is_some();
+        !self.scalers.contains_key(key) && !self.horizontals.get(key).is_some_and(is_counted)
+    }
+
+    /// Decides how many pods the target of an autoscaler should have. The next look follows at once where there were
+    /// no figures yet.
+    pub fn decide(
+        &mut self,
+        key: &Key,
+        figures: Option<Result<Vec<Figures>, String>>,
+        now: Timestamp,
+    ) {
+        let Some(it) = self.horizontals.get(key) else { return };
+        let target = self.target(it);
+        let selector = target.as_ref().ok().map(|it| it.selector);
+        let pods = in_namespace(&self.pods, &key.namespace).filter(|pod| {
+            selector.is_some_and(|selector| selector::matches(selector, &pod.meta.labels))
+        });
+        let next = if figures.is_some() { horizontal::next(now) } else { now };
+        let seen = horizontal::Seen {
+            pods: pods.collect(),
+            target,
+            figures: figures.unwrap_or(Ok(Vec::new())),
+        };
+        let memory = self.scalers.get(key).map(|it| it.memory.clone()).unwrap_or_default();
+        let (memory, decision) = horizontal::decide(it, &seen, memory, now);
+        self.scalers.insert(key.clone(), Scaler { memory, decision, next });
+    }
+
+    /// What an autoscaler scales, or why it cannot.
+    fn target(&self, it: &Horizontal) -> Result<Target<'_>, String> {
+        let target = &it.spec.scale_target_ref;
+        let api_version = target.api_version.as_deref().unwrap_or_default();
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        let key = Key::new(&it.meta.key.namespace, &target.name);
+        let found = match (group, &*target.kind) {
+            ("apps", "Deployment") => self.deployments.get(&key).map(|it| Target {
+                kind: Kind::Deployment,
+                replicas: it.replicas,
+                selector: &it.selector,
+            }),
+            ("apps", "ReplicaSet") => self.sets.get(&key).map(|it| Target {
+                kind: Kind::ReplicaSet,
+                replicas: it.replicas,
+                selector: &it.selector,
+            }),
+            (group, kind) => {
+                return Err(format!("no matches for kind {kind:?} in group {group:?}"));
+            }
+        };
+        let plural = target.kind.to_lowercase();
+        found.ok_or_else(|| format!("{plural}s.{group} {:?} not found", target.name))
+    }
+
+    /// Looks again at the autoscalers that could not find what has appeared.
+    fn target_appeared(&mut self, kind: Kind, key: &Key, todo: &mut Vec<Work>) {
+        let kind = kind.resource();
+        for it in in_namespace(&self.horizontals, &key.namespace) {
+            let target = &it.spec.scale_target_ref;
+            if target.kind == kind.kind() && target.name == *key.name {
+                if let Some(scaler) = self.scalers.get_mut(&it.meta.key) {
+                    scaler.next = Timestamp::MIN;
+                }
+                todo.push(Work::Horizontal(it.meta.key.clone()));
+            }
         }
     }
 
@@ -504,6 +615,7 @@ impl World {
             Kind::Job => &self.jobs.get(key)?.meta,
             Kind::Budget => &self.budgets.get(key)?.meta,
             Kind::Quota => &self.quotas.get(key)?.meta,
+            Kind::Horizontal => &self.horizontals.get(key)?.meta,
             _ => return None,
         };
         Some(meta.uid.clone())

@@ -158,6 +158,20 @@ pub(in crate::kinds) fn row(kind: &str, object: &Value, now: Timestamp) -> Vec<V
             ]
         }
         "HorizontalPodAutoscaler" => rest::autoscaler(object, age),
+        "NodeMetrics" | "PodMetrics" => {
+            let total = |resource: &str| -> Value {
+                let whole = [object];
+                let containers = list(object, "containers").iter();
+                let amounts =
+                    containers.chain(whole.into_iter().filter(|it| it["usage"].is_object()));
+                let amounts = amounts.filter_map(|it| it["usage"][resource].as_str());
+                amounts
+                    .filter_map(|it| api::quantity::Amount::parse(it).ok())
+                    .reduce(|a, b| a + b)
+                    .map_or(Value::Null, |it| it.canonical().into())
+            };
+            vec![name, total("cpu"), total("memory"), text(object, "window").into()]
+        }
         "PodDisruptionBudget" => {
             let shown = |field: &str| match &spec[field] {
                 Value::Null => "N/A".to_owned(),
