@@ -34,6 +34,14 @@ pub mod networking {
     pub const CERTIFICATE_CLASS: &str = "networking.knative.dev/certificate.class";
     pub const CERTIFICATE_CLASS_TWIN: &str = "networking.knative.dev/certificate-class";
     pub const CERTIFICATE_TYPE: &str = "networking.knative.dev/certificate-type";
+    /// On a Secret: the UID of the Certificate that it was made for.
+    pub const CERTIFICATE_UID: &str = "networking.internal.knative.dev/certificate-uid";
+    /// On a Certificate for all hosts of a namespace: the domain that they are under.
+    pub const WILDCARD_DOMAIN: &str = "networking.knative.dev/wildcardDomain";
+    /// The class of certificates that cert-manager provides, and Knative's default.
+    pub const CERT_MANAGER_CLASS: &str = "cert-manager.certificate.networking.knative.dev";
+    /// The class of certificates that Weft issues itself.
+    pub const WEFT_CERTIFICATE_CLASS: &str = "weft.certificate.networking.knative.dev";
     /// Spellings of the annotation by which an object wants no certificate.
     pub const DISABLE_TLS: &[&str] = &[
         "networking.knative.dev/disableAutoTLS",

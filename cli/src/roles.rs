@@ -94,6 +94,7 @@ pub async fn controller(role: args::Role) -> anyhow::Result<()> {
     let options = controller::Options {
         resolver: Arc::new(Registries::new(context.cluster.client().clone())),
         system_namespace: role.system_namespace.as_str().into(),
+        certificate_classes: &[api::keys::networking::WEFT_CERTIFICATE_CLASS],
     };
     let campaign = context.campaign("weft-controller", &process_name());
     context.readiness.set(true);

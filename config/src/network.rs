@@ -21,6 +21,9 @@ pub const NAME: &str = "config-network";
 /// Key of [`Network::external_port`].
 pub const EXTERNAL_PORT: &str = "external-port";
 
+/// Key of [`Network::external_https_port`].
+pub const EXTERNAL_HTTPS_PORT: &str = "external-https-port";
+
 /// The values of `config-network`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
@@ -47,6 +50,8 @@ pub struct Network {
     /// Port of the gateway as clients reach it; absent where it is the scheme's own. Weft's addition:
     /// `weft up` sets it when port 80 is not to be had.
     pub external_port: Option<u16>,
+    /// As [`Network::external_port`], for URLs with `https`.
+    pub external_https_port: Option<u16>,
 }
 
 /// What a gateway does with plain HTTP.
@@ -73,7 +78,7 @@ impl Default for Network {
     fn default() -> Self {
         Network {
             ingress_class: api::keys::networking::WEFT_CLASS.to_string(),
-            certificate_class: "cert-manager.certificate.networking.knative.dev".to_string(),
+            certificate_class: api::keys::networking::CERT_MANAGER_CLASS.to_string(),
             namespace_wildcard_cert_selector: None,
             domain_template: Template::parse(
                 "domain-template",
@@ -92,6 +97,7 @@ impl Default for Network {
             mesh_compatibility_mode: MeshCompatibility::Auto,
             default_external_scheme: "http".to_string(),
             external_port: None,
+            external_https_port: None,
         }
     }
 }
@@ -145,15 +151,8 @@ impl Network {
             data.bool(keys[5], &mut read.autocreate_cluster_domain_claims)?;
             data.text(keys[6], &mut read.default_external_scheme);
         }
-        let mut port = 0;
-        data.i64(EXTERNAL_PORT, &mut port)?;
-        read.external_port = match u16::try_from(port) {
-            Ok(0) => None,
-            Ok(port) => Some(port),
-            Err(_) => {
-                return Err(Error::new(format!("{EXTERNAL_PORT} = {port}, must be 0 to 65535")));
-            }
-        };
+        read.external_port = port(data, EXTERNAL_PORT)?;
+        read.external_https_port = port(data, EXTERNAL_HTTPS_PORT)?;
         data.bool("enable-mesh-pod-addressability", &mut read.enable_mesh_pod_addressability)?;
         data.bool("internal-encryption", &mut internal_encryption)?;
         match data.get("mesh-compatibility-mode").map(str::to_ascii_lowercase).as_deref() {
@@ -264,5 +263,16 @@ fn encryption(data: Data<'_>, key: &str) -> Result<Option<bool>, Error> {
             "{key} with value: {} in config-network ConfigMap is not supported",
             quote(text)
         ))),
+    }
+}
+
+/// A port; 0 is the scheme's own.
+fn port(data: Data<'_>, key: &str) -> Result<Option<u16>, Error> {
+    let mut port = 0;
+    data.i64(key, &mut port)?;
+    match u16::try_from(port) {
+        Ok(0) => Ok(None),
+        Ok(port) => Ok(Some(port)),
+        Err(_) => Err(Error::new(format!("{key} = {port}, must be 0 to 65535"))),
     }
 }

@@ -5,10 +5,9 @@
 
 use api::{
     condition::Set,
+    keys::serving,
     names::child_name,
-    networking::{
-        Certificate, Challenge, ClusterDomainClaim, ClusterDomainClaimSpec, Ingress, IngressTls,
-    },
+    networking::{Certificate, ClusterDomainClaim, ClusterDomainClaimSpec, Ingress, IngressTls},
     serving::{Address, DomainMapping, DomainMappingStatus},
 };
 use config::{Config, network::HttpProtocol};
@@ -17,17 +16,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use runtime::plan::{Plan, Write, is_controlled_by, status_write};
 
 use crate::{
+    certificate::{self, Secured, Standing},
     finalizer,
     ingress::INGRESS_READY,
     metadata::{self, name, namespace},
     route::domain::{self, Visibility},
 };
 
-pub mod certificate;
 pub mod ingress;
 pub mod target;
 
-use certificate::Standing;
 use target::{Lookup, Target};
 
 /// The conditions of a DomainMapping.
@@ -52,15 +50,6 @@ pub struct Seen<'a> {
     pub certificate: Option<&'a Certificate>,
     /// The Ingress of [`children_name`].
     pub ingress: Option<&'a Ingress>,
-}
-
-/// What a host has for HTTPS.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Secured {
-    /// The certificate, where there is one.
-    pub tls: Option<IngressTls>,
-    /// What has to be answered for there to be one.
-    pub challenges: Vec<Challenge>,
 }
 
 /// Name of a mapping's Ingress, of its Certificate and of the Secret of that: its own, as far as that is short enough.
@@ -197,11 +186,11 @@ fn secure(
     const TYPE: &str = CERTIFICATE_PROVISIONED;
     let host = name(&mapping.metadata);
     let with = |secret: &str| Secured {
-        tls: Some(IngressTls {
+        tls: vec![IngressTls {
             hosts: vec![host.to_owned()],
             secret_name: Some(secret.to_owned()),
             secret_namespace: mapping.metadata.namespace.clone(),
-        }),
+        }],
         challenges: Vec::new(),
     };
     if let Some(tls) = &mapping.spec.tls {
@@ -214,10 +203,10 @@ fn secure(
             message,
             now,
         );
-        set_url(status, format!("https://{host}"));
+        set_url(status, domain::secure_url(host, config));
         return Ok(Some(with(&tls.secret_name)));
     }
-    if !certificate::is_wanted(mapping, config) {
+    if !certificate::is_wanted(&mapping.metadata, config) {
         let message = "external-domain-tls is not enabled";
         let conditions = &mut status.conditions;
         CONDITIONS.mark_true_because(conditions, TYPE, "TLSNotEnabled", message, now);
@@ -226,20 +215,26 @@ fn secure(
 
     let its_name = children_name(mapping);
     let mut failed = status.clone();
+    // The label of the UID has the name: so it is upstream. A label is shorter than a host may be.
+    let label = (serving::DOMAIN_MAPPING_UID, its_name.as_str());
+    let (hosts, domain) = (vec![host.to_owned()], mapping.metadata.name.clone());
+    let wanted = certificate::certificate(mapping, &its_name, label, hosts, domain, config);
     let standing =
-        certificate::place(mapping, seen.certificate, config, plan).inspect_err(|_| {
-            let message = format!("There is an existing certificate {its_name} that we don't own.");
-            CONDITIONS.mark_false(
-                &mut status.conditions,
-                TYPE,
-                "CertificateNotOwned",
-                &message,
-                now,
-            );
-        })?;
+        certificate::place(mapping, "*v1beta1.DomainMapping", wanted, seen.certificate, plan)
+            .inspect_err(|_| {
+                let message =
+                    format!("There is an existing certificate {its_name} that we don't own.");
+                CONDITIONS.mark_false(
+                    &mut status.conditions,
+                    TYPE,
+                    "CertificateNotOwned",
+                    &message,
+                    now,
+                );
+            })?;
     if standing == Standing::Ready {
         CONDITIONS.mark_true(&mut status.conditions, TYPE, now);
-        set_url(status, format!("https://{host}"));
+        set_url(status, domain::secure_url(host, config));
         return Ok(Some(with(&its_name)));
     }
     let conditions = &mut status.conditions;
@@ -250,10 +245,10 @@ fn secure(
     } else {
         let message = format!("Certificate {its_name} is not ready.");
         CONDITIONS.mark_unknown(conditions, TYPE, "CertificateNotReady", &message, now);
-        set_url(status, format!("https://{host}"));
+        set_url(status, domain::secure_url(host, config));
     }
     match standing {
-        Standing::Waiting(challenges) => Ok(Some(Secured { tls: None, challenges })),
+        Standing::Waiting(challenges) => Ok(Some(Secured { tls: Vec::new(), challenges })),
         Standing::New | Standing::Ready => {
             let message = format!("Certificate {its_name} failed to be provisioned.");
             let conditions = &mut failed.conditions;

@@ -5,7 +5,7 @@
 use api::{
     condition::{self, Condition, Set},
     keys::networking::{CERTIFICATE_CLASS_TWIN, HTTP_PROTOCOL, INGRESS_CLASS, INGRESS_CLASS_TWIN},
-    networking::Ingress,
+    networking::{Challenge, HttpIngressPath, Ingress, IngressBackendSplit},
 };
 use config::{Config, network::HttpProtocol};
 use jiff::Timestamp;
@@ -112,4 +112,27 @@ pub fn http_option(owner: &ObjectMeta, config: &Config) -> Result<Option<String>
         HttpProtocol::Redirected => Some("Redirected".to_owned()),
         HttpProtocol::Disabled => None,
     })
+}
+
+/// The path at which an authority asks for the answer to a challenge.
+pub fn answer(challenge: &Challenge) -> HttpIngressPath {
+    let split = IngressBackendSplit {
+        append_headers: None,
+        percent: Some(100),
+        service_name: challenge.service_name.clone(),
+        service_namespace: challenge.service_namespace.clone(),
+        service_port: challenge.service_port.clone(),
+    };
+    HttpIngressPath {
+        path: Some(parts(&challenge.url).1.to_owned()),
+        splits: vec![split],
+        ..HttpIngressPath::default()
+    }
+}
+
+/// Host, with a port if there is one, and path of a URL.
+pub fn parts(url: &str) -> (&str, &str) {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    (authority, rest.split(['?', '#']).next().unwrap_or_default())
 }

@@ -12,14 +12,14 @@ use std::{
 use ::config::Config;
 use api::{
     autoscaling::PodAutoscaler,
-    keys::serving,
+    keys::{networking, serving},
     networking::{Certificate, ClusterDomainClaim, Ingress},
     serving::{Configuration, DomainMapping, Revision, Route, Service},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{self as core, Endpoints, Pod},
+    core::v1::{self as core, Endpoints, Pod, Secret},
 };
 use parking_lot::Mutex;
 use runtime::{
@@ -30,19 +30,21 @@ use runtime::{
         index::Index,
     },
     events::Recorder,
-    plan::Plan,
+    plan::{Plan, controller_of},
     queue::Queue,
     reconcile::{Controller, PlanFn, Reconcile},
 };
 use tokio::sync::watch;
 
 pub mod admission;
+pub mod certificate;
 pub mod configuration;
 pub mod domain_mapping;
 pub mod finalizer;
 pub mod gc;
 pub mod image;
 pub mod ingress;
+pub mod issuer;
 pub mod labels;
 pub mod metadata;
 pub mod revision;
@@ -60,11 +62,14 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const ASK_AGAIN_MOST: Duration = Duration::from_secs(1000);
 
 /// What the controllers need besides the cluster.
+#[derive(Clone)]
 pub struct Options {
     /// Knows the images.
     pub resolver: Arc<dyn Resolver>,
     /// Namespace of the platform's own objects.
     pub system_namespace: Arc<str>,
+    /// The classes of Certificates that are issued here; those of others are left alone.
+    pub certificate_classes: &'static [&'static str],
 }
 
 /// Runs all controllers until the cluster stops.
@@ -74,9 +79,10 @@ pub async fn run(cluster: Cluster, config: watch::Receiver<Arc<Config>>, options
     tokio::join!(
         services(&world, recorder.clone()),
         configurations(&world, recorder.named("configuration-controller")),
-        revisions(&world, recorder.named("revision-controller"), options),
+        revisions(&world, recorder.named("revision-controller"), &options),
         routes(&world, recorder.named("route-controller")),
         domain_mappings(&world, recorder.named("domainmapping-controller")),
+        certificates(&world, recorder.named("certificate-controller"), &options),
         route_labels(&world, recorder.named("route-controller")),
         garbage(&world, recorder.named("revision-gc-controller")),
     );
@@ -190,6 +196,15 @@ async fn routes(world: &World, recorder: Recorder) {
     let ingresses = controller.on_owned::<Ingress>("Route");
     let services = controller.on_owned::<core::Service>("Route");
     let endpoints = world.cluster.selected::<Endpoints>("serving.knative.dev/route");
+    let certificates = controller.on_owned::<Certificate>("Route");
+    let all = routes.clone();
+    controller.on_change::<Certificate>(move |change, plan| {
+        // It may be for any Route of its namespace.
+        let meta = &change.last().metadata;
+        if !get(&meta.labels, networking::WILDCARD_DOMAIN).is_empty() {
+            all.list(namespace(meta)).iter().for_each(|it| plan(Key::of(&**it)));
+        }
+    });
     controller.on_config::<Route>(world.config.clone());
     world.on_targets(&mut controller);
     endpoints.synced().await;
@@ -208,6 +223,11 @@ async fn routes(world: &World, recorder: Recorder) {
             service: &|name| services.get(namespace, name),
             placeholders: &services.labelled(namespace, serving::ROUTE, &key.name),
             endpoints: &|name| endpoints.get(namespace, name),
+            certificate: &|name| certificates.get(namespace, name),
+            certificates: &certificates.labelled(namespace, serving::ROUTE, &key.name),
+            wildcards: &|domain| {
+                certificates.labelled(namespace, networking::WILDCARD_DOMAIN, domain)
+            },
             ingress: ingress.as_deref(),
         };
         let config = config.borrow().clone();
@@ -261,6 +281,32 @@ async fn domain_mappings(world: &World, recorder: Recorder) {
     controller.run(PlanFn(plan), recorder).await;
 }
 
+async fn certificates(world: &World, recorder: Recorder, options: &Options) {
+    let mut controller = Controller::new(&world.cluster);
+    let certificates = controller.plans::<Certificate>();
+    controller.on_config::<Certificate>(world.config.clone());
+    let secrets = world.cluster.cache_where::<Secret>(issuer::SECRETS);
+    let (all, queue, system) =
+        (certificates.clone(), controller.queue().clone(), options.system_namespace.clone());
+    secrets.on_change(move |change: &Change<Secret>| {
+        let meta = &change.last().metadata;
+        if *name(meta) == *issuer::AUTHORITY && *namespace(meta) == *system {
+            all.all().iter().for_each(|it| queue.add(Key::of(&**it)));
+        } else if let Some(owner) = controller_of(meta, "Certificate") {
+            queue.add(Key::new(namespace(meta), &owner.name));
+        }
+    });
+    secrets.synced().await;
+    let issuer = issuer::Issuer::new(
+        certificates,
+        secrets,
+        world.config.clone(),
+        world.cluster.clock(),
+        options,
+    );
+    controller.run(issuer, recorder).await;
+}
+
 async fn route_labels(world: &World, recorder: Recorder) {
     let mut controller = Controller::new(&world.cluster);
     let routes = controller.plans::<Route>();
@@ -299,7 +345,7 @@ async fn garbage(world: &World, recorder: Recorder) {
     controller.run(PlanFn(plan), recorder).await;
 }
 
-async fn revisions(world: &World, recorder: Recorder, options: Options) {
+async fn revisions(world: &World, recorder: Recorder, options: &Options) {
     let mut controller = Controller::new(&world.cluster);
     let revisions = controller.plans::<Revision>();
     let deployments = controller.on_owned::<Deployment>("Revision");
@@ -322,7 +368,7 @@ async fn revisions(world: &World, recorder: Recorder, options: Options) {
         autoscalers,
         pods,
         config: world.config.clone(),
-        options,
+        options: options.clone(),
         clock: world.cluster.clock(),
         asked: Arc::default(),
     };

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use api::{
     condition::{self, READY, Set},
     keys::{networking, serving},
-    networking::Ingress,
+    networking::{Certificate, Ingress},
     serving::{Address, Route, RouteStatus, TrafficTarget},
 };
 use config::{Config, domain::CLUSTER_LOCAL_DOMAIN};
@@ -21,6 +21,7 @@ use crate::{
     metadata::{self, name, namespace},
 };
 
+pub mod certificate;
 pub mod domain;
 pub mod ingress;
 pub mod placeholder;
@@ -48,6 +49,12 @@ pub struct Seen<'a> {
     pub placeholders: &'a [Arc<Service>],
     /// Endpoints of placeholders by name.
     pub endpoints: &'a dyn Fn(&str) -> Option<Arc<Endpoints>>,
+    /// Certificates of the namespace by name, whoever owns them.
+    pub certificate: &'a dyn Fn(&str) -> Option<Arc<Certificate>>,
+    /// Certificates that are labelled with the Route's name.
+    pub certificates: &'a [Arc<Certificate>],
+    /// Certificates for all hosts of the namespace under a domain.
+    pub wildcards: &'a dyn Fn(&str) -> Vec<Arc<Certificate>>,
     /// The Ingress of the Route's name.
     pub ingress: Option<&'a Ingress>,
 }
@@ -110,19 +117,14 @@ fn reconcile(
     status.address = Some(Address { url: Some(format!("http://{host}")) });
 
     check_placeholders(route, &traffic, seen, config, status, now)?;
-    CONDITIONS.mark_true_because(
-        &mut status.conditions,
-        CERTIFICATE_PROVISIONED,
-        "TLSNotEnabled",
-        "external-domain-tls is not enabled",
-        now,
-    );
+    let secured =
+        certificate::secure(route, &traffic, &visibilities, seen, config, status, plan, now)?;
     let standing = seen.ingress.map(|it| standing(route, it, config));
     let (rollout, again) = rollout::rollout(&traffic, standing, now);
     if let Some(again) = again {
         plan.again_after(again);
     }
-    let wanted = ingress::ingress(route, &traffic, &rollout, &visibilities, config)?;
+    let wanted = ingress::ingress(route, &traffic, &rollout, &visibilities, &secured, config)?;
 
     place_placeholders(route, &traffic, seen, config, plan)?;
     let is_observed = crate::ingress::place(route, &wanted, seen.ingress, plan);

@@ -9,7 +9,10 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
 use serde_json::{Value, json};
 use tests::{eventually::eventually, machine::may_isolate, platform::Platform};
 use tokio::{net::TcpStream, time::timeout};
@@ -208,4 +211,131 @@ async fn hosts_are_served_in_tls_with_the_certificates_of_their_ingresses() {
         let outside = SocketAddr::new(ip.parse().unwrap(), 443);
         dial(outside, closed, &back.roots, "h2").await.unwrap();
     }
+}
+
+/// Changes keys of a ConfigMap of the platform.
+async fn configure(platform: &Platform, map: &str, data: Value) {
+    let patch = json!({ "data": data }).to_string();
+    let words =
+        ["patch", "configmap", map, "-n", "knative-serving", "--type=merge", "-p", patch.as_str()];
+    platform.kubectl().run_words(&words, "").await.ok();
+}
+
+/// Those who trust the platform's certificate authority.
+async fn trusting(platform: &Platform) -> RootCertStore {
+    let text = r#"go-template={{index .data "ca.crt" | base64decode}}"#;
+    let words = ["get", "secret", "knative-selfsigned-ca", "-n", "knative-serving", "-o", text];
+    let pem = platform.kubectl().run_words(&words, "").await.ok();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()).unwrap();
+    roots
+}
+
+/// Waits until a Service has a URL of this scheme; returns it and the condition of its Route that tells of the
+/// certificate.
+async fn url(platform: &Platform, service: &str, scheme: &str) -> (String, String) {
+    eventually(PATIENCE, &format!("{service} is {scheme}"), || async {
+        let url = platform.object(&format!("ksvc {service}")).await?["status"]["url"].clone();
+        let url = url.as_str().context("it has no URL")?.to_owned();
+        ensure!(url.starts_with(&format!("{scheme}://")), "{url}");
+        let route = platform.object(&format!("route {service}")).await?;
+        let conditions = route["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions.iter().find(|it| it["type"] == "CertificateProvisioned");
+        let reason = found.and_then(|it| it["reason"].as_str()).unwrap_or_default();
+        Ok((url, reason.to_owned()))
+    })
+    .await
+}
+
+/// The Certificate of a Service's only host.
+async fn certificate(platform: &Platform, service: &str) -> Result<Value> {
+    let kind = "certificates.networking.internal.knative.dev";
+    let line = format!("{kind} -l serving.knative.dev/route={service}");
+    let found = platform.object(&line).await?["items"].as_array().cloned().unwrap_or_default();
+    ensure!(found.len() == 1, "there are {} certificates", found.len());
+    Ok(found[0].clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_have_https_as_long_as_the_configuration_says_so() {
+    let platform = Platform::start().await;
+    platform.apply_sample("hello.yaml").await;
+    platform.ready("hello").await;
+    let tls = platform.running().https_addr.expect("it listens for HTTPS");
+    let host = platform.host("hello").await;
+    let host = host.split(':').next().unwrap();
+    assert_eq!(url(&platform, "hello", "http").await.1, "TLSNotEnabled");
+
+    configure(&platform, "config-network", json!({ "external-domain-tls": "Enabled" })).await;
+    let (told, reason) = url(&platform, "hello", "https").await;
+    let port = if tls.port() == 443 { String::new() } else { format!(":{}", tls.port()) };
+    assert_eq!((told, &*reason), (format!("https://{host}{port}"), ""));
+    let roots = trusting(&platform).await;
+    for protocol in ["h2", "http/1.1"] {
+        let served = || async { get(tls, host, &roots, protocol).await };
+        let (status, text) = eventually(PATIENCE, "HTTPS is served", served).await;
+        assert_eq!((status, &*text), (StatusCode::OK, "Hello World!\n"));
+    }
+    assert_eq!(platform.get(host, "/").await.unwrap().ok().unwrap(), "Hello World!\n");
+    let made = certificate(&platform, "hello").await.unwrap();
+    let secret = made["spec"]["secretName"].as_str().unwrap().to_owned();
+    let kept = platform.object(&format!("secret {secret}")).await.unwrap();
+    let uid = &kept["metadata"]["labels"]["networking.internal.knative.dev/certificate-uid"];
+    assert_eq!((uid, &kept["type"]), (&made["metadata"]["uid"], &json!("kubernetes.io/tls")));
+
+    // Renewed while requests come: none fails.
+    let ends: jiff::Timestamp = made["status"]["notAfter"].as_str().unwrap().parse().unwrap();
+    let soon = ends - Duration::from_secs(89 * 24 * 60 * 60);
+    let annotation = format!("weft.dev/certificate-not-after={soon}");
+    let words = ["annotate", "secret", &secret, "--overwrite", &annotation];
+    platform.kubectl().run_words(&words, "").await.ok();
+    eventually(PATIENCE, "the certificate is another", || async {
+        let (status, _) = get(tls, host, &roots, "http/1.1").await.expect("no request is lost");
+        assert_eq!(status, StatusCode::OK);
+        let now = platform.object(&format!("secret {secret}")).await?;
+        ensure!(now["data"]["tls.crt"] != kept["data"]["tls.crt"], "it is the same");
+        ensure!(now["data"]["ca.crt"] == kept["data"]["ca.crt"], "the authority is another");
+        Ok(())
+    })
+    .await;
+    get(tls, host, &roots, "h2").await.expect("the new one is as good");
+
+    // Plain HTTP is sent there when it shall be.
+    configure(&platform, "config-network", json!({ "http-protocol": "Redirected" })).await;
+    eventually(PATIENCE, "plain HTTP is redirected", || async {
+        let answer = platform.get(host, "/a").await?;
+        ensure!(answer.status == StatusCode::MOVED_PERMANENTLY, "{}", answer.status);
+        ensure!(answer.headers[header::LOCATION] == format!("https://{host}:{}/a", tls.port()));
+        Ok(())
+    })
+    .await;
+
+    // Others' certificates are left to others.
+    let elsewhere =
+        json!({ "certificate-class": "elsewhere.example.com", "http-protocol": "Enabled" });
+    configure(&platform, "config-network", elsewhere).await;
+    let skipping = json!({ "registries-skipping-tag-resolving": "weft.dev" });
+    configure(&platform, "config-deployment", skipping).await;
+    let sample = std::fs::read_to_string(tests::parts::root().join("deploy/samples/hello.yaml"));
+    platform.apply(&sample.unwrap().replace("name: hello", "name: other")).await;
+    platform.ready("other").await;
+    assert_eq!(url(&platform, "other", "http").await.1, "HTTPDowngrade");
+    let others = certificate(&platform, "other").await.unwrap();
+    assert_eq!(others["status"], Value::Null);
+    for (revision, is_pinned) in [("hello-00001", true), ("other-00001", false)] {
+        let object = platform.object(&format!("revision {revision}")).await.unwrap();
+        let digest = &object["status"]["containerStatuses"][0]["imageDigest"];
+        assert_eq!(digest.is_string(), is_pinned, "{revision}: {digest}");
+    }
+
+    configure(&platform, "config-network", json!({ "external-domain-tls": "Disabled" })).await;
+    for service in ["hello", "other"] {
+        assert_eq!(url(&platform, service, "http").await.1, "TLSNotEnabled");
+    }
+    assert_eq!(platform.get(host, "/").await.unwrap().ok().unwrap(), "Hello World!\n");
+    eventually(PATIENCE, "HTTPS is gone", || async {
+        ensure!(get(tls, host, &roots, "h2").await.is_err(), "it is served");
+        Ok(())
+    })
+    .await;
 }

@@ -100,6 +100,7 @@ impl Platform {
         let options = controller::Options {
             resolver: Arc::new(stand_ins::Registry::of(cases)),
             system_namespace: SYSTEM.into(),
+            certificate_classes: &[],
         };
         cluster.spawn(controller::run(cluster.clone(), config, options));
         cluster.spawn(stand_ins::node(cluster.clone()));

@@ -14,6 +14,8 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
 };
 
+use mesh::gateway::HTTPS;
+
 use super::services::HTTP;
 
 /// Owner of the fields of the definitions.
@@ -21,9 +23,14 @@ const MANAGER: &str = "weft";
 /// The domain of services on one machine: resolvers and browsers know it as this machine.
 const DOMAIN: &str = "localhost";
 
-/// Installs into `namespace`; repeating it changes nothing. URLs will carry `gateway_port` unless it is
-/// HTTP's own.
-pub async fn install(client: &Client, namespace: &str, gateway_port: u16) -> anyhow::Result<()> {
+/// Installs into `namespace`; repeating it changes nothing. URLs will carry the gateway's ports unless they
+/// are HTTP's own and HTTPS's.
+pub async fn install(
+    client: &Client,
+    namespace: &str,
+    gateway_port: u16,
+    secure_port: Option<u16>,
+) -> anyhow::Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let metadata = ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() };
     create(&namespaces, Namespace { metadata, ..Namespace::default() }).await?;
@@ -44,13 +51,17 @@ pub async fn install(client: &Client, namespace: &str, gateway_port: u16) -> any
         }
         create(&config_maps, config_map).await?;
     }
-    // The port may be another one in each run.
+    // The ports may be others in each run.
     let port = if gateway_port == HTTP { 0 } else { gateway_port };
-    let patch = serde_json::json!({"data": {config::network::EXTERNAL_PORT: port.to_string()}});
+    let secure_port = secure_port.filter(|it| *it != HTTPS).unwrap_or(0);
+    let patch = serde_json::json!({"data": {
+        config::network::EXTERNAL_PORT: port.to_string(),
+        config::network::EXTERNAL_HTTPS_PORT: secure_port.to_string(),
+    }});
     config_maps
         .patch(config::network::NAME, &PatchParams::default(), &Patch::Merge(&patch))
         .await
-        .context("set the gateway's port in config-network")?;
+        .context("set the gateway's ports in config-network")?;
     Ok(())
 }
 

@@ -11,7 +11,10 @@ use std::{
 
 use activator::{backends::Seen, revision::Address, serve::Activator};
 use anyhow::Context;
-use api::queue::{H2C_PORT, HTTP_PORT};
+use api::{
+    keys::networking::{CERT_MANAGER_CLASS, WEFT_CERTIFICATE_CLASS},
+    queue::{H2C_PORT, HTTP_PORT},
+};
 use autoscaler::drive::{self, Autoscaler};
 use controller::revision::digest::{Question, Resolver};
 use kube::Client;
@@ -110,7 +113,7 @@ impl Platform {
         serve::private_file(&place::kubeconfig(data_dir), &kubeconfig)?;
         let cluster = Cluster::new(api.client(), clock, stop.clone());
         let system = config::env::system_namespace();
-        install::install(cluster.client(), &system, http_addr.port()).await?;
+        install::install(cluster.client(), &system, http_addr.port(), https_port).await?;
         api_service::install(cluster.client()).await?;
         let recorder = Recorder::start(&cluster, "weft");
         let live = live::watch(&cluster, &system, &recorder).await;
@@ -155,6 +158,8 @@ impl Platform {
             controller::Options {
                 resolver: Arc::new(LocalImages(images)),
                 system_namespace: system.as_str().into(),
+                // Nobody else is here to do it.
+                certificate_classes: &[WEFT_CERTIFICATE_CLASS, CERT_MANAGER_CLASS],
             },
         ));
         let autoscaler = Autoscaler::start(

@@ -17,11 +17,12 @@ use config::Config;
 use k8s_openapi::apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString};
 use runtime::plan::owner;
 
-use super::{
-    Secured, children_name,
-    target::{self, Target},
+use super::{children_name, target::Target};
+use crate::{
+    certificate::Secured,
+    ingress::{answer, parts},
+    metadata::{self, name, namespace, uid},
 };
-use crate::metadata::{self, name, namespace, uid};
 
 /// Tells the container which host the client asked for, though the request goes by another.
 const ORIGINAL_HOST: &str = "K-Original-Host";
@@ -51,14 +52,14 @@ pub fn ingress(
     };
     // Authorities may ask a host that is shorter than ours.
     let (own, others): (Vec<&Challenge>, Vec<&Challenge>) =
-        secured.challenges.iter().partition(|it| target::parts(&it.url).0 == host);
+        secured.challenges.iter().partition(|it| parts(&it.url).0 == host);
     let paths = own.into_iter().rev().map(answer).chain([path]).collect();
     let rule = |host: &str, paths: Vec<HttpIngressPath>| IngressRule {
         hosts: vec![host.to_owned()],
         http: Some(HttpIngressRule { paths }),
         visibility: Some("ExternalIP".to_owned()),
     };
-    let others = others.into_iter().map(|it| rule(target::parts(&it.url).0, vec![answer(it)]));
+    let others = others.into_iter().map(|it| rule(parts(&it.url).0, vec![answer(it)]));
     let rules = [rule(&host, paths)].into_iter().chain(others).collect();
     let labels = metadata::with(
         meta.labels.clone().unwrap_or_default(),
@@ -79,24 +80,8 @@ pub fn ingress(
         spec: IngressSpec {
             http_option: crate::ingress::http_option(meta, config)?,
             rules,
-            tls: secured.tls.iter().cloned().collect(),
+            tls: secured.tls.clone(),
         },
         status: None,
     })
-}
-
-/// The path at which an authority asks for the answer to a challenge.
-fn answer(challenge: &Challenge) -> HttpIngressPath {
-    let split = IngressBackendSplit {
-        append_headers: None,
-        percent: Some(100),
-        service_name: challenge.service_name.clone(),
-        service_namespace: challenge.service_namespace.clone(),
-        service_port: challenge.service_port.clone(),
-    };
-    HttpIngressPath {
-        path: Some(target::parts(&challenge.url).1.to_owned()),
-        splits: vec![split],
-        ..HttpIngressPath::default()
-    }
 }

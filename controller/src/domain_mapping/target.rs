@@ -59,7 +59,7 @@ impl Problem {
 pub fn target(mapping: &DomainMapping, lookup: Lookup) -> Result<Target, Problem> {
     let own = namespace(&mapping.metadata);
     let url = address(&mapping.spec.reference, own, lookup).map_err(Problem::NoAddress)?;
-    let (host, path) = parts(&url);
+    let (host, path) = crate::ingress::parts(&url);
     let wrong = |why: &str| Err(Problem::WrongAddress(format!("{} {why}", quote(&url))));
     if !path.strip_suffix('/').unwrap_or(path).is_empty() {
         return wrong("contains a path");
@@ -132,16 +132,9 @@ fn address(reference: &Reference, own: &str, lookup: Lookup) -> Result<String, S
     }
     match url {
         None => Err(format!("URL missing in address of {}", described())),
-        Some(url) if parts(&url).0.is_empty() => {
+        Some(url) if crate::ingress::parts(&url).0.is_empty() => {
             Err(format!("hostname missing in address of {}", described()))
         }
         Some(url) => Ok(url),
     }
-}
-
-/// Host, with a port if there is one, and path of a URL.
-pub fn parts(url: &str) -> (&str, &str) {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    (authority, rest.split(['?', '#']).next().unwrap_or_default())
 }

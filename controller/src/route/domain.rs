@@ -101,8 +101,17 @@ pub fn plain_url(host: &str, config: &Config) -> String {
     outside("http", host, config)
 }
 
+/// The URL of a host outside the cluster that has a certificate.
+pub fn secure_url(host: &str, config: &Config) -> String {
+    outside("https", host, config)
+}
+
 fn outside(scheme: &str, host: &str, config: &Config) -> String {
-    match config.network.external_port {
+    let port = match scheme {
+        "https" => config.network.external_https_port,
+        _ => config.network.external_port,
+    };
+    match port {
         None => format!("{scheme}://{host}"),
         Some(port) => format!("{scheme}://{host}:{port}"),
     }

@@ -26,7 +26,11 @@ use super::{
     rollout::Rollout,
     traffic::{Target, Traffic},
 };
-use crate::metadata::{self, name, namespace};
+use crate::{
+    certificate::Secured,
+    ingress::{answer, parts},
+    metadata::{self, name, namespace},
+};
 
 /// Ports of a Revision's Service, by what it speaks.
 const PORT_HTTP1: i32 = 80;
@@ -49,6 +53,7 @@ pub fn ingress(
     traffic: &Traffic,
     rollout: &Rollout,
     visibilities: &BTreeMap<String, Visibility>,
+    secured: &Secured,
     config: &Config,
 ) -> Result<Ingress, String> {
     let mut rules = Vec::new();
@@ -64,11 +69,15 @@ pub fn ingress(
                 Visibility::ClusterLocal => ("ClusterLocal", domain::expanded(&host)),
                 Visibility::External => ("ExternalIP", vec![host.clone()]),
             };
+            let mut paths = paths(route, traffic, rollout, tag, targets, config);
+            if visibility == Visibility::External {
+                // Authorities ask from outside.
+                let its = secured.challenges.iter().filter(|it| parts(&it.url).0 == host);
+                paths.splice(0..0, its.map(answer));
+            }
             rules.push(IngressRule {
                 hosts,
-                http: Some(HttpIngressRule {
-                    paths: paths(route, traffic, rollout, tag, targets, config),
-                }),
+                http: Some(HttpIngressRule { paths }),
                 visibility: Some(word.to_owned()),
             });
             if !tag.is_empty() {
@@ -103,7 +112,7 @@ pub fn ingress(
         spec: IngressSpec {
             http_option: crate::ingress::http_option(&route.metadata, config)?,
             rules,
-            tls: Vec::new(),
+            tls: secured.tls.clone(),
         },
         status: None,
     })
