@@ -17,6 +17,9 @@ pub const ADMIN_PORT: u16 = 8022;
 /// Port on which the queue answers the autoscaler's scrapes.
 pub const STAT_PORT: u16 = 9090;
 
+/// Port on which the queue tells its metrics to Prometheus, if it measures requests.
+pub const METRICS_PORT: u16 = 9091;
+
 /// How one pod's queue treats its requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -64,6 +67,12 @@ pub struct Settings {
     pub request_log_template: String,
     /// Whether probes are logged too.
     pub log_probes: bool,
+    /// Whether requests are measured for Prometheus.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub request_metrics: bool,
+    /// Whether metrics have their names of OpenCensus too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub opencensus_names: bool,
     /// Where the queue role listens; others than the usual only where pods share a network.
     #[serde(skip_serializing_if = "Ports::is_default")]
     pub ports: Ports,
@@ -77,11 +86,18 @@ pub struct Ports {
     pub h2c: u16,
     pub admin: u16,
     pub stat: u16,
+    pub metrics: u16,
 }
 
 impl Default for Ports {
     fn default() -> Ports {
-        Ports { http: HTTP_PORT, h2c: H2C_PORT, admin: ADMIN_PORT, stat: STAT_PORT }
+        Ports {
+            http: HTTP_PORT,
+            h2c: H2C_PORT,
+            admin: ADMIN_PORT,
+            stat: STAT_PORT,
+            metrics: METRICS_PORT,
+        }
     }
 }
 

@@ -14,6 +14,9 @@ use crate::{
 /// Name of the ConfigMap.
 pub const NAME: &str = "config-observability";
 
+/// Key of [`Observability::opencensus_names`], which is ours.
+pub const OPENCENSUS_NAMES: &str = "metrics.opencensus-names";
+
 /// What a line of the request log looks like unless it is configured.
 pub const REQUEST_LOG: &str = r#"{"httpRequest": {"requestMethod": "{{.Request.Method}}", "requestUrl": "{{js .Request.RequestURI}}", "requestSize": "{{.Request.ContentLength}}", "status": {{.Response.Code}}, "responseSize": "{{.Response.Size}}", "userAgent": "{{js .Request.UserAgent}}", "remoteIp": "{{js .Request.RemoteAddr}}", "serverIp": "{{.Revision.PodIP}}", "referer": "{{js .Request.Referer}}", "latency": "{{.Response.Latency}}s", "protocol": "{{.Request.Proto}}"}, "traceId": "{{.TraceID}}"}"#;
 
@@ -31,6 +34,8 @@ pub struct Observability {
     pub metrics: Metrics,
     /// Metrics that queues keep of requests.
     pub request_metrics: Metrics,
+    /// Whether metrics have the names of Knative 1.18 and before too.
+    pub opencensus_names: bool,
     pub tracing: Tracing,
     pub runtime_profiling: bool,
     pub runtime_export_interval: Duration,
@@ -99,6 +104,7 @@ impl Default for Observability {
             logging_enable_probe_request_log: false,
             metrics: Metrics::default(),
             request_metrics: Metrics::default(),
+            opencensus_names: false,
             tracing: Tracing {
                 protocol: TracingProtocol::None,
                 endpoint: String::new(),
@@ -137,6 +143,7 @@ impl Observability {
                 "request-metrics-export-interval",
             ],
         )?;
+        data.bool(OPENCENSUS_NAMES, &mut read.opencensus_names)?;
         data.bool(
             "logging.enable-var-log-collection",
             &mut read.logging_enable_var_log_collection,

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod breaker;
 pub mod drain;
+pub mod exposition;
 pub mod fetch;
 pub mod h1;
 pub mod hop;

@@ -4,7 +4,9 @@
 //! role serves the same [`Queue`] on ports.
 //! Source: knative/serving `pkg/queue`, `cmd/queue`.
 
+mod ended;
 pub mod load;
+mod metrics;
 pub mod request_log;
 pub mod role;
 
@@ -16,7 +18,9 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
 use self::{
+    ended::Pending,
     load::{Load, Taken},
+    metrics::RequestMetrics,
     request_log::{Lines, RequestLog},
 };
 use crate::{
@@ -56,6 +60,7 @@ pub struct Queue {
     in_flight: drain::Count,
     load: Arc<Counted>,
     log: Option<Arc<RequestLog>>,
+    metrics: Option<Arc<RequestMetrics>>,
     /// The run of the readiness probe that is under way, if one is.
     probing: Mutex<Option<watch::Receiver<Option<bool>>>>,
 }
@@ -63,6 +68,13 @@ pub struct Queue {
 struct Counted {
     begun: Instant,
     load: Mutex<Load>,
+}
+
+/// The container's part of a request that is measured, until dropped.
+struct Invoked {
+    metrics: Arc<RequestMetrics>,
+    begun: Instant,
+    code: u16,
 }
 
 /// A request in flight, until dropped.
@@ -106,6 +118,7 @@ impl Queue {
             in_flight: drain::Count::default(),
             load: Arc::new(Counted { begun: Instant::now(), load: Mutex::default() }),
             log,
+            metrics: settings.request_metrics.then(|| Arc::new(RequestMetrics::new(&settings))),
             probing: Mutex::default(),
             settings,
             dial,
@@ -120,27 +133,19 @@ impl Queue {
 
     /// Answers one request of this process, probes included.
     pub fn handle(self: &Arc<Self>, request: Request<Body>) -> Reply {
-        match &self.log {
-            None => self.answer(request),
-            Some(log) => self.log(log, request, None),
-        }
+        self.take(request, None)
     }
 
     /// Answers one request that `from` sent, probes included.
     pub fn handle_from(self: &Arc<Self>, request: Request<Body>, from: SocketAddr) -> Reply {
-        match &self.log {
-            None => self.answer(request),
-            Some(log) => self.log(log, request, Some(from)),
-        }
+        self.take(request, Some(from))
     }
 
-    fn log(
-        self: &Arc<Self>,
-        log: &Arc<RequestLog>,
-        request: Request<Body>,
-        from: Option<SocketAddr>,
-    ) -> Reply {
-        let pending = log.begin(&request, from);
+    fn take(self: &Arc<Self>, request: Request<Body>, from: Option<SocketAddr>) -> Reply {
+        if self.log.is_none() && self.metrics.is_none() {
+            return self.answer(request);
+        }
+        let pending = Pending::begin(self, &request, from);
         let reply = self.answer(request);
         match pending {
             None => reply,
@@ -185,6 +190,26 @@ impl Queue {
         self.load.load.lock().take(self.load.begun.elapsed())
     }
 
+    /// What Prometheus reads; none when requests are not measured.
+    pub fn metrics(&self) -> Option<String> {
+        let metrics = self.metrics.as_ref()?;
+        Some(metrics.text(&self.settings, self.in_flight(), self.left_out()))
+    }
+
+    /// Answers Prometheus at `/metrics`.
+    pub fn answer_metrics(&self, request: &Request<Body>) -> Reply {
+        let response = match self.metrics() {
+            Some(text) if request.uri().path() == "/metrics" => {
+                let mut response = Response::new(Body::full(text));
+                let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+                response.headers_mut().insert(header::CONTENT_TYPE, kind);
+                response
+            }
+            _ => plain(StatusCode::NOT_FOUND, "only /metrics is known here".into()),
+        };
+        Box::pin(async move { response })
+    }
+
     /// Lines that were left out of the request log, as it was not written fast enough.
     pub fn left_out(&self) -> u64 {
         self.log.as_ref().map_or(0, |log| log.left_out())
@@ -215,10 +240,18 @@ impl Queue {
                 }
             },
         };
+        let mut invoked = self.metrics.as_ref().map(Invoked::begin);
         match self.app.exchange(self.protocol(request), request).await {
-            // Nothing more can be in flight when all of the response is here.
-            Ok(response) if response.body().is_whole() => response,
-            Ok(response) => response.map(|body| body.holding((flight, place))),
+            Ok(response) => {
+                if let Some(invoked) = &mut invoked {
+                    invoked.code = response.status().as_u16();
+                }
+                // Nothing more can be in flight when all of the response is here.
+                if response.body().is_whole() {
+                    return response;
+                }
+                response.map(|body| body.holding((flight, place, invoked)))
+            }
             Err(Failed::NotSent(cause)) => {
                 tracing::debug!(revision = self.settings.revision, %cause, "connect to the container");
                 let port = self.settings.user_port;
@@ -308,6 +341,20 @@ impl Queue {
             }
         }
         true
+    }
+}
+
+impl Invoked {
+    fn begin(metrics: &Arc<RequestMetrics>) -> Invoked {
+        // What a container that does not answer is said to have answered.
+        let code = StatusCode::BAD_GATEWAY.as_u16();
+        Invoked { metrics: metrics.clone(), begun: Instant::now(), code }
+    }
+}
+
+impl Drop for Invoked {
+    fn drop(&mut self) {
+        self.metrics.invoked(self.code, self.begun.elapsed());
     }
 }
 

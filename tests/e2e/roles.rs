@@ -30,6 +30,7 @@ const CONFIG: &[(&str, &[(&str, &str)])] = &[
         "config-observability",
         &[
             ("logging.enable-request-log", "true"),
+            ("request-metrics-protocol", "prometheus"),
             ("logging.request-log-template", "{{.Request.Host}} {{.Response.Code}}"),
         ],
     ),
@@ -138,6 +139,12 @@ async fn story(cluster: &Cluster) {
     eventually(PATIENCE, "the queue writes its log", || async {
         let log = cluster.kubectl().run(line).await.ok();
         ensure!(log.contains(&format!("{HOST} 200\n")), "it wrote {log:?}");
+        let pods = cluster.pods("default", "serving.knative.dev/service=hello").await?;
+        let ip = pods.iter().find_map(|it| it.status.as_ref()?.pod_ip.clone());
+        let at = SocketAddr::new(ip.context("there is no pod")?.parse()?, 9091);
+        let (_, text) = cluster.get(at, "hello", "/metrics").await?;
+        let name = "kn_serving_invocation_duration_seconds_count";
+        ensure!(text.contains(&format!("{name}{{http_response_status_code=\"200\"}}")), "{text}");
         Ok(())
     })
     .await;

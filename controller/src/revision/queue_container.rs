@@ -9,7 +9,7 @@ use api::{
     headers,
     keys::serving,
     quantity::Amount,
-    queue::{ADMIN_PORT, CONTAINER, ENV, H2C_PORT, HTTP_PORT, STAT_PORT, Settings},
+    queue::{ADMIN_PORT, CONTAINER, ENV, H2C_PORT, HTTP_PORT, METRICS_PORT, STAT_PORT, Settings},
     serving::Revision,
 };
 use config::{
@@ -36,7 +36,6 @@ use super::{
 };
 use crate::metadata::{self, Map, name, namespace};
 
-const METRICS_PORT: u16 = 9091;
 const TLS_PORT: u16 = 8112;
 const PROFILING_PORT: u16 = 8008;
 /// The queue and the container share their network.
@@ -215,6 +214,8 @@ fn settings(revision: &Revision, config: &Config, system_namespace: &str) -> Set
         readiness: readiness(revision, config),
         request_log_template: log_template,
         log_probes: observability.logging_enable_probe_request_log,
+        request_metrics: observability.request_metrics.protocol == MetricsProtocol::Prometheus,
+        opencensus_names: observability.opencensus_names,
         report_to: format!("http://autoscaler.{system_namespace}.svc.{CLUSTER_DOMAIN}:8080"),
         ..Settings::default()
     }

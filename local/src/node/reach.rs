@@ -28,6 +28,8 @@ pub struct Reach {
     pub queue: OnceLock<Arc<Queue>>,
     /// Set while the queue also listens on its ports; closed with the pod.
     listening: OnceLock<drain::Count>,
+    /// The same, of its port for metrics.
+    measuring: OnceLock<drain::Count>,
     /// Connections to ports that are not the queue's, by port: as many as ports that others know of.
     peers: Mutex<HashMap<u16, Arc<Peer>>>,
 }
@@ -54,7 +56,13 @@ impl Reach {
 
     fn new(address: Ipv4Addr, network: Option<Arc<PodNetwork>>) -> Self {
         let door = Arc::new(Door { address, network, given: Mutex::default() });
-        Self { door, queue: OnceLock::new(), listening: OnceLock::new(), peers: Mutex::default() }
+        Self {
+            door,
+            queue: OnceLock::new(),
+            listening: OnceLock::new(),
+            measuring: OnceLock::new(),
+            peers: Mutex::default(),
+        }
     }
 
     /// Makes the queue, if there is one, listen on its ports in the pod's network too: for connections that
@@ -92,9 +100,36 @@ impl Reach {
         Ok(())
     }
 
+    /// Makes the queue, if it measures requests, listen on its port for metrics in the pod's network. Pods that share
+    /// the machine's network have no address at which that could be asked.
+    pub fn open_metrics(&self) -> io::Result<()> {
+        let (Some(queue), Some(network)) = (self.queue.get(), &self.door.network) else {
+            return Ok(());
+        };
+        if !queue.settings().request_metrics {
+            return Ok(());
+        }
+        let port = api::queue::METRICS_PORT;
+        let listener =
+            network.visit(|| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let drain = drain::Count::default();
+        if self.measuring.set(drain.clone()).is_err() {
+            return Ok(());
+        }
+        let queue = queue.clone();
+        let handler: serve::Handler = Arc::new(move |request, _| queue.answer_metrics(&request));
+        tokio::spawn(serve::serve(listener, handler, serve::Settings::default(), drain));
+        Ok(())
+    }
+
     /// Ends what is kept open for the pod.
     pub fn close(&self) {
         self.peers.lock().clear();
+        if let Some(measuring) = self.measuring.get() {
+            measuring.close();
+        }
         if let Some(listening) = self.listening.get() {
             listening.close();
         }

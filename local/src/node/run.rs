@@ -213,6 +213,10 @@ impl Run {
         let queue = queue.clone();
         let (end_of_log, ends) = oneshot::channel();
         let logging = lines.and_then(|lines| self.request_log(lines, ends));
+        if let Err(error) = context.reach.open_metrics() {
+            // Requests are more than what is told of them.
+            tracing::warn!(pod = context.name(), %error, "listen for Prometheus");
+        }
         context.node.pods.add(context.reach.clone());
         let told = Queued {
             settings: queue.settings(),

@@ -6,14 +6,11 @@
 
 use std::{
     collections::BTreeMap,
-    io,
     net::SocketAddr,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -24,9 +21,7 @@ use api::{
     },
     queue::Settings,
 };
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Request, Response, Uri, Version, header};
-use http_body::{Frame, SizeHint};
+use http::{HeaderMap, HeaderName, Method, Request, Uri, Version, header};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{FORWARDED_FOR, is_probe, prepare};
@@ -59,17 +54,9 @@ pub struct Lines {
     said: (u64, Option<Instant>),
 }
 
-/// A request that is being answered; logged when dropped.
-pub(super) struct Pending {
-    log: Arc<RequestLog>,
-    begun: Instant,
-    /// Absent once it is logged.
-    entry: Option<Box<Entry>>,
-}
-
 /// What the template may look at.
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     method: Method,
     target: Uri,
     version: Version,
@@ -80,12 +67,6 @@ struct Entry {
     code: u16,
     size: u64,
     latency: Duration,
-}
-
-/// A response's body that is counted.
-struct Counted {
-    body: Body,
-    pending: Pending,
 }
 
 #[derive(Debug)]
@@ -118,82 +99,38 @@ pub(super) fn open(settings: &Settings) -> Option<(Arc<RequestLog>, Lines)> {
 impl RequestLog {
     /// Notes a request that arrives, unless it is one that is not logged.
     pub(super) fn begin(
-        self: &Arc<Self>,
+        &self,
         request: &Request<Body>,
         remote: Option<SocketAddr>,
-    ) -> Option<Pending> {
+    ) -> Option<Box<Entry>> {
         if !self.probes && is_probe(request.headers()) {
             return None;
         }
         let length = request.body().exact().map(|length| i64::try_from(length).unwrap_or(i64::MAX));
-        let entry = Box::new(Entry {
+        Some(Box::new(Entry {
             method: request.method().clone(),
             target: request.uri().clone(),
             version: request.version(),
             headers: request.headers().clone(),
             length: length.unwrap_or(-1),
             remote,
-            // When the client leaves before there is an answer; upstream's proxy then finds its context cancelled.
-            code: 502,
+            code: 0,
             size: 0,
             latency: Duration::ZERO,
-        });
-        Some(Pending { log: self.clone(), begun: Instant::now(), entry: Some(entry) })
+        }))
+    }
+
+    /// Takes a request that has ended, with its response.
+    pub(super) fn ended(&self, mut entry: Box<Entry>, code: u16, size: u64, latency: Duration) {
+        (entry.code, entry.size, entry.latency) = (code, size, latency);
+        if self.ended.try_send(entry).is_err() {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Lines that were left out, as the log was not written fast enough.
     pub(super) fn left_out(&self) -> u64 {
         self.left_out.load(Ordering::Relaxed)
-    }
-}
-
-impl Pending {
-    /// Notes the response; the line is written when all of it has been sent.
-    pub(super) fn answered(mut self, response: Response<Body>) -> Response<Body> {
-        let Some(entry) = &mut self.entry else { return response };
-        entry.code = response.status().as_u16();
-        if response.body().is_whole() {
-            entry.size = response.body().exact().unwrap_or_default();
-            return response;
-        }
-        response.map(|body| Body::new(Counted { body, pending: self }))
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        let Some(mut entry) = self.entry.take() else { return };
-        entry.latency = self.begun.elapsed();
-        if self.log.ended.try_send(entry).is_err() {
-            self.log.left_out.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl http_body::Body for Counted {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &frame
-            && let Some(data) = frame.data_ref()
-            && let Some(entry) = &mut self.pending.entry
-        {
-            entry.size += data.len() as u64;
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

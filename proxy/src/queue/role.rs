@@ -58,9 +58,14 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> io::Resu
     };
     let data = [listen(ports.http).await?, listen(ports.h2c).await?];
     let (admin, stat) = (listen(ports.admin).await?, listen(ports.stat).await?);
+    let measured = settings.request_metrics.then_some(ports.metrics);
+    let metrics = match measured {
+        Some(port) => Some(listen(port).await?),
+        None => None,
+    };
     let (queue, lines) = Queue::logging(settings, Arc::new(Loopback));
     let logging = lines.map(|lines| tokio::spawn(write(lines)));
-    serve_on(queue, data, admin, stat, stop).await;
+    serve_on(queue, data, admin, stat, metrics, stop).await;
     if let Some(logging) = logging {
         // The queue is gone, and what is left of its log is little.
         let _ = tokio::time::timeout(LAST_LINES, logging).await;
@@ -85,6 +90,7 @@ async fn serve_on(
     data: [TcpListener; 2],
     admin: TcpListener,
     stat: TcpListener,
+    metrics: Option<TcpListener>,
     stop: impl Future<Output = ()>,
 ) {
     let (drained, watch_drained) = watch::channel(false);
@@ -108,7 +114,12 @@ async fn serve_on(
         let queue = queue.clone();
         move |request, _| answer_stat(&queue, &request)
     });
-    serving.spawn(serve::serve(stat, stat_handler, servers, open.clone()));
+    serving.spawn(serve::serve(stat, stat_handler, servers.clone(), open.clone()));
+    if let Some(metrics) = metrics {
+        let queue = queue.clone();
+        let handler: serve::Handler = Arc::new(move |request, _| queue.answer_metrics(&request));
+        serving.spawn(serve::serve(metrics, handler, servers, open.clone()));
+    }
     let reporting = tokio::spawn(report(queue.clone()));
 
     stop.await;

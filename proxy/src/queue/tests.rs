@@ -502,3 +502,66 @@ async fn finds_out_whether_the_container_speaks_http2() {
     let upgrade = get(&[("host", "a"), ("upgrade", "websocket")]);
     assert_eq!(read(queue.handle(upgrade).await).await.1, "upgrade");
 }
+
+#[tokio::test]
+async fn measures_requests_when_asked_to() {
+    let handler: serve::Handler = Arc::new(|request, _| {
+        Box::pin(async move {
+            let found = request.uri().path() != "/none";
+            let mut response = Response::new(Body::full("hello"));
+            *response.status_mut() = if found { StatusCode::OK } else { StatusCode::NOT_FOUND };
+            response
+        })
+    });
+    let settings = Settings {
+        namespace: "ns".into(),
+        revision: "rev".into(),
+        configuration: "cfg".into(),
+        service: "svc".into(),
+        pod: "pod".into(),
+        user_port: 1,
+        container_concurrency: 2,
+        ..Settings::default()
+    };
+    let dial = app(handler).await;
+    assert_eq!(Queue::new(settings.clone(), dial.clone()).metrics(), None);
+    let settings = Settings { request_metrics: true, opencensus_names: true, ..settings };
+    let queue = Queue::new(settings, dial);
+    let tagged = [("host", "a"), ("knative-serving-tag", "blue")];
+    for request in [get(&[("host", "a")]), get(&[("host", "a")]), get(&tagged)] {
+        assert_eq!(read(queue.handle(request).await).await.0, 200);
+    }
+    let none = Request::post("/none").header("host", "a").body(Body::full("four")).expect("valid");
+    assert_eq!(read(queue.handle(none).await).await.0, 404);
+    read(queue.handle(get(&[("host", "a"), ("k-network-probe", "queue")])).await).await;
+    let asked = Request::get("/metrics").body(Body::empty()).expect("valid");
+    let (status, text) = read(queue.answer_metrics(&asked).await).await;
+    assert_eq!(status, 200);
+    let whole = |method: &str, code: &str, tag: &str| {
+        format!(
+            "{{http_request_method=\"{method}\",http_response_status_code=\"{code}\",kn_route_tag=\"{tag}\",\
+             network_protocol_name=\"http\",network_protocol_version=\"1.1\",url_scheme=\"http\"}}"
+        )
+    };
+    let (plain, blue) = (whole("GET", "200", "kn:disabled"), whole("GET", "200", "blue"));
+    let none = whole("POST", "404", "kn:disabled");
+    for line in [
+        "kn_serving_invocation_duration_seconds_count{http_response_status_code=\"200\"} 3".into(),
+        "kn_serving_invocation_duration_seconds_count{http_response_status_code=\"404\"} 1".into(),
+        "kn_serving_queue_depth 0".into(),
+        format!("http_server_request_duration_seconds_count{plain} 2"),
+        format!("http_server_request_duration_seconds_count{blue} 1"),
+        format!("http_server_request_body_size_bytes_sum{none} 4"),
+        format!("http_server_response_body_size_bytes_sum{none} 5"),
+        "target_info{k8s_container_name=\"queue-proxy\",k8s_namespace_name=\"ns\",k8s_pod_name=\"pod\",\
+         kn_configuration_name=\"cfg\",kn_revision_name=\"rev\",kn_service_name=\"svc\",\
+         service_instance_id=\"pod\",service_name=\"svc\",service_version=\"0.1.0\"} 1"
+            .into(),
+        "revision_app_request_count{response_code=\"404\",response_code_class=\"4xx\",\
+         container_name=\"queue-proxy\",namespace_name=\"ns\",pod_name=\"pod\",configuration_name=\"cfg\",\
+         revision_name=\"rev\",service_name=\"svc\"} 1"
+            .into(),
+    ] {
+        assert!(text.contains(&format!("\n{line}\n")), "{line} is not in {text}");
+    }
+}
