@@ -8,3 +8,4 @@ pub mod report;
 pub mod revision;
 pub mod role;
 pub mod serve;
+pub mod telling;

@@ -40,15 +40,32 @@ pub fn over_http(
         None => format!("{authority}:80"),
     };
     let (sender, mut receiver) = mpsc::channel::<Report>(WAITING);
+    let reachable = cluster.metrics().gauges(
+        "kn_activator_stats_conn_reachable",
+        "Whether a peer is reachable from the activator (1 = reachable, 0 = not reachable)",
+        &["peer"],
+    );
+    let errors = cluster.metrics().counters(
+        "kn_activator_stats_conn_errors_total",
+        "Number of connection errors from the activator",
+        &["peer"],
+    );
+    let (reachable, errors) =
+        (reachable.with_label_values(&["autoscaler"]), errors.with_label_values(&["autoscaler"]));
     cluster.spawn(async move {
         let mut known: Option<SocketAddr> = None;
         while let Some(report) = receiver.recv().await {
             let text = serde_json::to_vec(&report).expect("a report is plain data");
             for _ in 0..2 {
                 match deliver(&text, &authority, &place, &mut known, &*upstream).await {
-                    Ok(()) => break,
+                    Ok(()) => {
+                        reachable.set(1);
+                        break;
+                    }
                     Err(error) => {
                         known = None;
+                        reachable.set(0);
+                        errors.inc();
                         tracing::warn!("report load to {place}: {error:#}");
                     }
                 }

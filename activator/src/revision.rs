@@ -6,6 +6,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use api::load::PodLoad;
+use http::StatusCode;
 use parking_lot::Mutex;
 use proxy::hop::{Protocol, Upstream};
 use runtime::cluster::{Cluster, Key};
@@ -15,6 +16,7 @@ use crate::{
     assign::{Asked, Assign, PodId, Ticket},
     backends::{Backends, Probe, Seen},
     load::{Load, Taken},
+    telling::OfRevision,
 };
 
 /// Where a pod's queue listens, and what it speaks there.
@@ -41,6 +43,7 @@ pub struct Facts {
 pub struct Revision {
     pub key: Key,
     pub facts: Facts,
+    told: Arc<OfRevision>,
     /// The moment from which its load counts time.
     began: Instant,
     state: Mutex<State>,
@@ -50,6 +53,10 @@ pub struct Revision {
 pub struct Flight {
     revision: Arc<Revision>,
     place: Place,
+    method: &'static str,
+    arrived: Instant,
+    /// What the client was answered.
+    pub code: StatusCode,
 }
 
 /// Too many requests wait already.
@@ -60,6 +67,8 @@ struct State {
     assign: Assign<oneshot::Sender<PodId>, Address>,
     backends: Backends<Address>,
     load: Load,
+    /// When the first request came that found no pod, while none has been found since.
+    cold_since: Option<Instant>,
     /// Set when the revision was idle and is not to be found any more.
     retired: bool,
 }
@@ -83,15 +92,17 @@ const LATE: Duration = Duration::from_secs(10);
 
 impl Revision {
     /// A revision without pods or requests, of which at most `waiting` wait at a time.
-    pub fn new(key: Key, facts: Facts, waiting: usize) -> Revision {
+    pub fn new(key: Key, facts: Facts, waiting: usize, told: Arc<OfRevision>) -> Revision {
         Revision {
             key,
             facts,
+            told,
             began: Instant::now(),
             state: Mutex::new(State {
                 assign: Assign::new(facts.limit, waiting),
                 backends: Backends::new(facts.may_ask),
                 load: Load::default(),
+                cold_since: None,
                 retired: false,
             }),
         }
@@ -99,7 +110,11 @@ impl Revision {
 
     /// Lets a request in. The second value is true when it is the first after an idle time. None when
     /// the revision is retired: look it up again.
-    pub fn enter(self: &Arc<Self>) -> Option<(Result<Flight, Full>, bool)> {
+    pub fn enter(
+        self: &Arc<Self>,
+        method: &'static str,
+        arrived: Instant,
+    ) -> Option<(Result<Flight, Full>, bool)> {
         let now = self.now();
         let mut state = self.state.lock();
         if state.retired {
@@ -111,7 +126,10 @@ impl Revision {
             state.load.leave(now);
         }
         drop(state);
-        let flight = place.map(|place| Flight { revision: self.clone(), place });
+        // What there is when the client leaves before there is an answer.
+        let code = StatusCode::BAD_GATEWAY;
+        let flight =
+            place.map(|place| Flight { revision: self.clone(), place, method, arrived, code });
         Some((flight.ok_or(Full), first))
     }
 
@@ -153,6 +171,11 @@ impl Revision {
             in_flight: state.assign.in_flight(pod),
         });
         pods.filter(|it| it.in_flight > 0 && !it.pod.is_empty()).collect()
+    }
+
+    /// What is measured of it.
+    pub fn told(&self) -> &OfRevision {
+        &self.told
     }
 
     /// Requests that wait for a pod.
@@ -221,6 +244,22 @@ impl Flight {
         }
     }
 
+    /// Notes that the request waits, if that is because there is no pod.
+    pub fn held(&self) {
+        let mut state = self.revision.state.lock();
+        if !state.assign.is_open() {
+            state.cold_since.get_or_insert(self.arrived);
+        }
+    }
+
+    /// Notes that the request has waited and goes to a pod; the first to do so ends a cold start.
+    pub fn released(&self) {
+        let cold = self.revision.state.lock().cold_since.take();
+        if let Some(since) = cold {
+            self.revision.told.warmed(since.elapsed());
+        }
+    }
+
     /// Waits for a pod. Endless without one: the caller bounds it, and dropping the flight gives the
     /// place in the queue up.
     pub async fn wait(&mut self) -> Address {
@@ -265,7 +304,10 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        let now = self.revision.now();
+        // One look at the clock for both.
+        let now = Instant::now();
+        self.revision.told.ended(self.method, self.code, now - self.arrived);
+        let now = now - self.revision.began;
         let mut state = self.revision.state.lock();
         match std::mem::replace(&mut self.place, Place::Nowhere) {
             Place::Pod(pod, _) => state.assign.release(pod),

@@ -13,9 +13,13 @@ use kube::ResourceExt;
 use parking_lot::{Mutex, RwLock};
 use proxy::{
     body::Body,
+    exposition,
     hop::{Backend, Destination, Reply, SendError, Upstream},
 };
-use runtime::cluster::{Cluster, Key, cache::Cache};
+use runtime::{
+    cluster::{Cluster, Key, cache::Cache},
+    metrics::{REVISION as REVISION_LABELS, Readings},
+};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -25,6 +29,7 @@ use crate::{
     backends::Seen,
     discover,
     revision::{Address, Flight, Full, Revision},
+    telling::Told,
 };
 
 /// Takes load reports. Must not wait: it is called on the path of a request.
@@ -54,6 +59,7 @@ struct Shared {
     slices: Cache<EndpointSlice>,
     upstream: Arc<dyn Upstream>,
     sink: Sink,
+    told: Told,
     /// Revisions with requests, by namespace and name, in shards so that cores do not meet.
     live: [RwLock<Names>; SHARDS],
     /// The same, by the key of their private Services.
@@ -113,6 +119,7 @@ impl Activator {
             slices: cluster.cache(),
             upstream,
             sink,
+            told: Told::new(cluster.metrics()),
             live: Default::default(),
             by_service: Mutex::default(),
             expected: Mutex::default(),
@@ -124,6 +131,18 @@ impl Activator {
         shared.slices.on_change(move |change| {
             if let Some(shared) = weak.upgrade() {
                 shared.endpoints_changed(change.last());
+            }
+        });
+        let weak = Arc::downgrade(&shared);
+        shared.revisions.on_change(move |change| {
+            if let (Some(shared), None) = (weak.upgrade(), &change.new) {
+                shared.told.forget(&Key::of(&**change.last()));
+            }
+        });
+        let weak = Arc::downgrade(&shared);
+        cluster.metrics().read(move |readings| {
+            if let Some(shared) = weak.upgrade() {
+                shared.read(readings);
             }
         });
         let reported = shared.clone();
@@ -172,7 +191,8 @@ impl Activator {
 impl Backend for Activator {
     fn send(&self, to: &Destination, request: Request<Body>) -> Reply {
         let arrived = Instant::now();
-        match self.shared.enter(&to.namespace, &to.service) {
+        let method = exposition::method(request.method());
+        match self.shared.enter(&to.namespace, &to.service, method, arrived) {
             Entered::Flight(flight) => {
                 Box::pin(forward(self.shared.clone(), flight, request, arrived))
             }
@@ -201,14 +221,20 @@ enum Entered {
 }
 
 impl Shared {
-    fn enter(self: &Arc<Self>, namespace: &str, name: &str) -> Entered {
+    fn enter(
+        self: &Arc<Self>,
+        namespace: &str,
+        name: &str,
+        method: &'static str,
+        arrived: Instant,
+    ) -> Entered {
         // A revision may retire between the two steps; it does so once in a second at most.
         for _ in 0..ATTEMPTS {
             let found = self.find(namespace, name);
             let Some(revision) = found.or_else(|| self.make(namespace, name)) else {
                 return Entered::Unknown;
             };
-            let Some((entered, first)) = revision.enter() else {
+            let Some((entered, first)) = revision.enter(method, arrived) else {
                 self.forget(&revision);
                 continue;
             };
@@ -223,6 +249,35 @@ impl Shared {
         Entered::Full
     }
 
+    /// What there is to tell of the requests in flight.
+    fn read(&self, readings: &mut Readings) {
+        for revision in self.busy.lock().iter() {
+            let values = &revision.told().labels;
+            let labels: Vec<_> =
+                REVISION_LABELS.iter().copied().zip(values.iter().map(String::as_str)).collect();
+            let (all, waiting) = (f64::from(revision.in_flight()), revision.waiting() as f64);
+            for (name, help, value) in [
+                (
+                    "kn_revision_request_concurrency",
+                    "Concurrent requests that are routed to the activator",
+                    all,
+                ),
+                (
+                    "kn_revision_request_queued",
+                    "Requests that wait in the activator for a pod",
+                    waiting,
+                ),
+                (
+                    "kn_revision_request_active",
+                    "Requests that the activator has sent to pods",
+                    (all - waiting).max(0.0),
+                ),
+            ] {
+                readings.gauge(name, help, &labels, value);
+            }
+        }
+    }
+
     fn find(&self, namespace: &str, name: &str) -> Option<Arc<Revision>> {
         self.shard(name).read().get(namespace)?.get(name).cloned()
     }
@@ -231,6 +286,7 @@ impl Shared {
     fn make(self: &Arc<Self>, namespace: &str, name: &str) -> Option<Arc<Revision>> {
         let object = self.revisions.get(namespace, name)?;
         let timeout = self.config.borrow().defaults.revision_timeout_seconds;
+        let told = self.told.of(&Key::new(namespace, name), &object);
         let facts = discover::facts(&object, Duration::from_secs(timeout.max(1) as u64));
         let key = Key::new(namespace, name);
         let service = Key::new(namespace, &discover::private_service(name));
@@ -240,7 +296,7 @@ impl Shared {
             if let Some(revision) = names.get(name) {
                 return Some(revision.clone());
             }
-            let revision = Arc::new(Revision::new(key.clone(), facts, self.settings.waiting));
+            let revision = Arc::new(Revision::new(key.clone(), facts, self.settings.waiting, told));
             names.insert(key.name.clone(), revision.clone());
             revision
         };
@@ -341,18 +397,28 @@ async fn forward(
     for attempt in 1.. {
         let address = match flight.address() {
             Some(address) => address,
-            None => match tokio::time::timeout_at(starts, flight.wait()).await {
-                Ok(address) => {
-                    tracing::debug!(revision = %flight.revision().key, at = %address.at, waited = ?arrived.elapsed(), "held, now sent");
-                    address
+            None => {
+                flight.held();
+                match tokio::time::timeout_at(starts, flight.wait()).await {
+                    Ok(address) => {
+                        flight.released();
+                        tracing::debug!(revision = %flight.revision().key, at = %address.at, waited = ?arrived.elapsed(), "held, now sent");
+                        address
+                    }
+                    Err(_) => {
+                        flight.code = StatusCode::GATEWAY_TIMEOUT;
+                        return timed_out();
+                    }
                 }
-                Err(_) => return timed_out(),
-            },
+            }
         };
         let sent = shared.upstream.send(address.at, address.protocol, request);
         match tokio::time::timeout_at(starts, sent).await {
             // From here on the queue beside the container keeps the time.
-            Ok(Ok(response)) => return response.map(|body| body.holding(flight)),
+            Ok(Ok(response)) => {
+                flight.code = response.status();
+                return response.map(|body| body.holding(flight));
+            }
             Ok(Err(SendError::NotSent { request: given_back, cause })) => {
                 tracing::debug!(revision = %flight.revision().key, at = %address.at, %cause, attempt,
                     "pod takes no connection");
@@ -361,11 +427,15 @@ async fn forward(
                 }
                 request = *given_back;
                 if flight.refused(&shared.upstream, &shared.cluster).is_err() {
+                    flight.code = StatusCode::SERVICE_UNAVAILABLE;
                     return full();
                 }
             }
             Ok(Err(SendError::Lost { cause })) => return failed(&cause),
-            Err(_) => return timed_out(),
+            Err(_) => {
+                flight.code = StatusCode::GATEWAY_TIMEOUT;
+                return timed_out();
+            }
         }
     }
     unreachable!("the last attempt returns")
@@ -684,6 +754,44 @@ mod tests {
         let waited = began.elapsed();
         assert!(waited <= Duration::from_millis(53), "found within a probe's period: {waited:?}");
         assert!(platform.pods.state.lock().probes > 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_are_told_of_by_revision() {
+        let mut platform = Platform::start(None).await;
+        platform.revision("hello-00001", 0, 300);
+        let metrics = platform.cluster.metrics().clone();
+        let labels = "k8s_namespace_name=\"ns\",kn_configuration_name=\"\",\
+                      kn_revision_name=\"hello-00001\",kn_service_name=\"\"";
+        let check = |lines: &[String]| {
+            let text = metrics.text();
+            for line in lines {
+                assert!(text.contains(&format!("{line}\n")), "{line} is not in {text}");
+            }
+        };
+        let waiting = [platform.ask("hello-00001"), platform.ask("hello-00001")];
+        platform.pass(100).await;
+        check(&[
+            format!("kn_revision_request_concurrency{{{labels}}} 2"),
+            format!("kn_revision_request_queued{{{labels}}} 2"),
+            format!("kn_revision_request_active{{{labels}}} 0"),
+        ]);
+        platform.listen(1, true);
+        platform.endpoints("hello-00001", "r1");
+        for request in waiting {
+            assert_eq!(request.await.unwrap().0, 200);
+        }
+        assert_eq!(platform.ask("hello-00001").await.unwrap().0, 200);
+        let kind =
+            format!("http_request_method=\"GET\",http_response_status_code=\"200\",{labels}");
+        check(&[
+            format!("http_server_request_duration_seconds_count{{{kind}}} 3"),
+            // The two were held for a tenth of a second, and of the start it counts once.
+            format!("http_server_request_duration_seconds_bucket{{{kind},le=\"0.075\"}} 1"),
+            format!("kn_revision_cold_start_duration_seconds_count{{{labels}}} 1"),
+            format!("kn_revision_cold_start_duration_seconds_bucket{{{labels},le=\"0.075\"}} 0"),
+            format!("kn_revision_cold_start_duration_seconds_bucket{{{labels},le=\"0.25\"}} 1"),
+        ]);
     }
 
     #[tokio::test(start_paused = true)]

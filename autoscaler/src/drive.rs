@@ -16,7 +16,7 @@ use prometheus::{Histogram, IntCounter, IntGauge};
 use runtime::{
     cluster::{Cluster, Key, cache::Cache},
     events::Recorder,
-    metrics::Metrics,
+    metrics::{Metrics, REVISION, Readings},
     plan::Plan,
     queue::Queue,
     reconcile::{Controller, Reconcile},
@@ -33,7 +33,7 @@ use crate::{
     horizontal, objects,
     path::Mode,
     plan::{Known, Outcome, Seen, plan},
-    policy::{Policy, policy},
+    policy::{Metric, Policy, policy},
 };
 
 /// Asks whether a request to the revision's public Service reaches an activator; the port is that of
@@ -162,6 +162,12 @@ impl Autoscaler {
             histories: Mutex::default(),
             counts: Counts::new(metrics),
         });
+        let weak = Arc::downgrade(&shared);
+        metrics.read(move |readings| {
+            if let Some(shared) = weak.upgrade() {
+                shared.read(readings);
+            }
+        });
         let (sender, receiver) = mpsc::channel(WAITING);
         let recorder = recorder.named("autoscaler");
         cluster.spawn(controller.run(Scaler(shared.clone()), recorder));
@@ -250,6 +256,91 @@ impl Reconcile for Scaler {
 }
 
 impl Shared {
+    /// What there is to tell of each revision.
+    /// Source: knative/serving `pkg/autoscaler/scaling/metrics.go`, `pkg/reconciler/autoscaling/kpa/metrics.go`.
+    fn read(&self, readings: &mut Readings) {
+        let config = self.config.borrow().clone();
+        for autoscaler in self.autoscalers.all() {
+            if class(&autoscaler, &config) != Class::Kpa {
+                continue;
+            }
+            let key = Key::of(&*autoscaler);
+            let label = |name: &str| autoscaler.labels().get(name).map_or("", String::as_str);
+            let values = [
+                &*key.namespace,
+                label(keys::serving::CONFIGURATION),
+                &*key.name,
+                label(keys::serving::SERVICE),
+            ];
+            let labels: Vec<_> = REVISION.into_iter().zip(values).collect();
+            let mut tell = |name, help, value| readings.gauge(name, help, &labels, value);
+
+            let name = autoscaler.spec.scale_target_ref.name.as_deref();
+            if let Some(target) = name.and_then(|name| self.targets.get(&key.namespace, name)) {
+                let wanted = target.spec.replicas.unwrap_or(1);
+                let status = target.status.as_ref();
+                let ready = status.and_then(|it| it.ready_replicas).unwrap_or(0);
+                let all = status.and_then(|it| it.replicas).unwrap_or(0);
+                let ending = status.and_then(|it| it.terminating_replicas).unwrap_or(0);
+                for (name, help, pods) in [
+                    (
+                        "kn_revision_pods_requested",
+                        "Number of pods autoscaler requested from Kubernetes",
+                        wanted,
+                    ),
+                    (
+                        "kn_revision_pods_count",
+                        "Number of pods that are allocated currently",
+                        ready,
+                    ),
+                    (
+                        "kn_revision_pods_not_ready_count",
+                        "Number of pods that are not ready currently",
+                        (all - ready).max(0),
+                    ),
+                    (
+                        "kn_revision_pods_terminating_count",
+                        "Number of pods that are terminating currently",
+                        ending,
+                    ),
+                ] {
+                    tell(name, help, f64::from(pods));
+                }
+            }
+            let deciders = self.deciders.lock();
+            let decision = deciders.get(&key).and_then(|it| it.decision()).copied();
+            drop(deciders);
+            let at_rest =
+                autoscaler.status.as_ref().and_then(|it| it.desired_scale).unwrap_or(0).max(0);
+            let desired = decision.map_or(f64::from(at_rest), |it| f64::from(it.pods));
+            let help = "Number of pods the autoscaler wants to allocate";
+            tell("kn_revision_pods_desired", help, desired);
+            // At rest there is no load of which to tell.
+            let Some(decision) = decision else { continue };
+            let reason = decision.reason;
+            let excess = f64::from(decision.excess_burst_capacity);
+            let help = "Excess burst capacity observed over the stable window";
+            tell("kn_revision_capacity_excess", help, excess);
+            let help = "If greater than 0 the autoscaler is in panic mode";
+            tell("kn_revision_panic_mode", help, f64::from(u8::from(reason.panicking)));
+            let [stable, panic, target] = match policy(&autoscaler, &config).metric {
+                Metric::Rate => [
+                    "kn_revision_rps_stable_per_second",
+                    "kn_revision_rps_panic_per_second",
+                    "kn_revision_rps_target_per_second",
+                ],
+                Metric::Concurrency => [
+                    "kn_revision_concurrency_stable",
+                    "kn_revision_concurrency_panic",
+                    "kn_revision_concurrency_target",
+                ],
+            };
+            tell(stable, "Average per pod over the stable window", reason.observed.stable);
+            tell(panic, "Average per pod over the panic window", reason.observed.panic);
+            tell(target, "The load that each pod should carry", reason.target);
+        }
+    }
+
     fn plan(&self, key: &Key, autoscaler: &PodAutoscaler, now: Timestamp) -> Plan<Key> {
         let policy = policy(autoscaler, &self.config.borrow());
         let seen = self.see(key, autoscaler);

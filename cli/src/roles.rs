@@ -240,7 +240,7 @@ async fn start(role: &args::Role, component: &'static str) -> anyhow::Result<Sur
     let client = connect::client(role.kubeconfig.as_deref()).await?;
     let stop = CancellationToken::new();
     let cluster = Cluster::new(client, Clock::start(), stop.clone());
-    let (metrics, readiness) = (Metrics::default(), Readiness::default());
+    let (metrics, readiness) = (cluster.metrics().clone(), Readiness::default());
     let listener = listen(role.admin_addr).await?;
     let admin = admin::serve(listener, readiness.clone(), metrics.clone(), stop.clone());
     cluster.spawn(async move {
@@ -261,6 +261,7 @@ async fn start(role: &args::Role, component: &'static str) -> anyhow::Result<Sur
     });
     let recorder = Recorder::start(&cluster, component);
     let config = live::watch(&cluster, &role.system_namespace, &recorder).await;
+    metrics.describe(component, &process_name(), config.clone());
     let system_namespace = role.system_namespace.clone();
     Ok(Surroundings { cluster, config, recorder, metrics, readiness, stop, system_namespace })
 }

@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{clock::Clock, plan::Write};
+use crate::{clock::Clock, metrics::Metrics, plan::Write};
 
 pub mod cache;
 pub mod connect;
@@ -79,6 +79,7 @@ struct Selection {
 struct Shared {
     client: Client,
     clock: Clock,
+    metrics: Metrics,
     caches: Mutex<Caches>,
     /// Sums of writes that were carried out and changed nothing.
     futile: Mutex<HashSet<u64>>,
@@ -129,6 +130,7 @@ impl Cluster {
             shared: Arc::new(Shared {
                 client,
                 clock,
+                metrics: Metrics::default(),
                 caches: Mutex::default(),
                 futile: Mutex::default(),
                 tasks,
@@ -145,6 +147,11 @@ impl Cluster {
     /// The process's clock.
     pub fn clock(&self) -> Clock {
         self.shared.clock
+    }
+
+    /// What is measured of this process's work.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
     }
 
     /// The date now.

@@ -4,11 +4,16 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     hash::Hash,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use parking_lot::Mutex;
+use prometheus::{Histogram, IntCounter};
+use proxy::exposition::SECONDS;
 use tokio::{sync::Notify, time::Instant};
+
+use crate::metrics::Metrics;
 
 /// First delay after a failure. Source: client-go `DefaultControllerRateLimiter`.
 const FIRST_DELAY: Duration = Duration::from_millis(5);
@@ -20,14 +25,24 @@ const LONGEST_DELAY: Duration = Duration::from_secs(60);
 pub struct Queue<K> {
     state: Mutex<State<K>>,
     more: Notify,
+    counts: OnceLock<Counts>,
+}
+
+/// What is measured of a queue. Source: knative.dev/pkg `observability/metrics/k8s/workqueue.go`.
+struct Counts {
+    adds: IntCounter,
+    retries: IntCounter,
+    waited: Histogram,
+    worked: Histogram,
 }
 
 struct State<K> {
-    ready: VecDeque<K>,
+    /// With the moments since when they wait.
+    ready: VecDeque<(K, Instant)>,
     /// The same keys as `ready`.
     queued: HashSet<K>,
-    /// Keys that a worker holds.
-    active: HashSet<K>,
+    /// Keys that a worker holds, and since when.
+    active: HashMap<K, Instant>,
     /// Active keys that were added again meanwhile.
     again: HashSet<K>,
     delayed: BTreeSet<(Instant, K)>,
@@ -50,20 +65,22 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
             state: Mutex::new(State {
                 ready: VecDeque::new(),
                 queued: HashSet::new(),
-                active: HashSet::new(),
+                active: HashMap::new(),
                 again: HashSet::new(),
                 delayed: BTreeSet::new(),
                 due: HashMap::new(),
                 failures: HashMap::new(),
             }),
             more: Notify::new(),
+            counts: OnceLock::new(),
         }
     }
 
     /// Adds a key, at once. A key that waits already stays where it is; one that a worker holds
     /// comes again when the worker is done.
     pub fn add(&self, key: K) {
-        if self.state.lock().add(key) {
+        if self.state.lock().add(key, Instant::now()) {
+            self.count(|counts| counts.adds.inc());
             self.more.notify_one();
         }
     }
@@ -87,6 +104,7 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
             *failures = failures.saturating_add(1).min(20); // 2^20 × 5 ms is past the longest.
             delay
         };
+        self.count(|counts| counts.retries.inc());
         self.add_after(key, delay);
         delay
     }
@@ -103,10 +121,11 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
             let until = {
                 let mut state = self.state.lock();
                 state.wake(Instant::now());
-                if let Some(key) = state.take() {
+                if let Some((key, since)) = state.take() {
                     if !state.ready.is_empty() {
                         self.more.notify_one();
                     }
+                    self.count(|counts| counts.waited.observe(since.elapsed().as_secs_f64()));
                     return key;
                 }
                 state.delayed.first().map(|(time, _)| *time)
@@ -126,10 +145,19 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
     /// Takes a key back from its worker.
     pub fn done(&self, key: &K) {
         let mut state = self.state.lock();
-        state.active.remove(key);
-        if state.again.remove(key) && state.add(key.clone()) {
+        if let Some(since) = state.active.remove(key) {
+            self.count(|counts| counts.worked.observe(since.elapsed().as_secs_f64()));
+        }
+        if state.again.remove(key) && state.add(key.clone(), Instant::now()) {
+            self.count(|counts| counts.adds.inc());
             drop(state);
             self.more.notify_one();
+        }
+    }
+
+    fn count(&self, count: impl FnOnce(&Counts)) {
+        if let Some(counts) = self.counts.get() {
+            count(counts);
         }
     }
 
@@ -139,17 +167,75 @@ impl<K: Clone + Eq + Hash + Ord> Queue<K> {
     }
 }
 
+impl<K: Clone + Eq + Hash + Ord + Send + Sync + 'static> Queue<K> {
+    /// Measures the queue from now on, as `name`. Of all calls, the first counts.
+    pub fn measure(self: &Arc<Self>, metrics: &Metrics, name: &str) {
+        const LABELS: &[&str] = &["name"];
+        let counter = |metric: &str, help: &str| {
+            metrics.counters(metric, help, LABELS).with_label_values(&[name])
+        };
+        let histogram = |metric: &str, help: &str| {
+            metrics.histograms(metric, help, LABELS, SECONDS).with_label_values(&[name])
+        };
+        let counts = Counts {
+            adds: counter("kn_workqueue_adds_total", "Number of items added to the queue"),
+            retries: counter(
+                "kn_workqueue_retries_total",
+                "Number of items that come again after a failure",
+            ),
+            waited: histogram(
+                "kn_workqueue_queue_duration_seconds",
+                "How long an item stays in the queue",
+            ),
+            worked: histogram(
+                "kn_workqueue_process_duration_seconds",
+                "How long the work on an item takes",
+            ),
+        };
+        if self.counts.set(counts).is_err() {
+            return;
+        }
+        let (queue, name) = (Arc::downgrade(self), name.to_owned());
+        metrics.read(move |readings| {
+            let Some(queue) = queue.upgrade() else { return };
+            let state = queue.state.lock();
+            let working = state.active.values().map(|since| since.elapsed().as_secs_f64());
+            let (all, longest) =
+                working.fold((0.0, 0.0), |(all, longest), it| (all + it, it.max(longest)));
+            for (metric, help, value) in [
+                (
+                    "kn_workqueue_depth",
+                    "Number of current items in the queue",
+                    state.ready.len() as f64,
+                ),
+                (
+                    "kn_workqueue_unfinished_work_seconds",
+                    "Time that the work under way has taken, over all of it",
+                    all,
+                ),
+                (
+                    "kn_workqueue_longest_running_processor_seconds",
+                    "Time that the longest work under way has taken",
+                    longest,
+                ),
+            ] {
+                readings.gauge(metric, help, &[("name", name.as_str())], value);
+            }
+        });
+    }
+}
+
 impl<K: Clone + Eq + Hash + Ord> State<K> {
     /// Says whether a worker should look.
-    fn add(&mut self, key: K) -> bool {
-        if self.active.contains(&key) {
+    fn add(&mut self, key: K, now: Instant) -> bool {
+        if self.active.contains_key(&key) {
             self.again.insert(key);
             return false;
         }
         if !self.queued.insert(key.clone()) {
             return false;
         }
-        self.ready.push_back(key);
+        self.ready.push_back((key, now));
         true
     }
 
@@ -168,15 +254,15 @@ impl<K: Clone + Eq + Hash + Ord> State<K> {
         while self.delayed.first().is_some_and(|(time, _)| *time <= now) {
             let (_, key) = self.delayed.pop_first().expect("looked at just now");
             self.due.remove(&key);
-            self.add(key);
+            self.add(key, now);
         }
     }
 
-    fn take(&mut self) -> Option<K> {
-        let key = self.ready.pop_front()?;
+    fn take(&mut self) -> Option<(K, Instant)> {
+        let (key, since) = self.ready.pop_front()?;
         self.queued.remove(&key);
-        self.active.insert(key.clone());
-        Some(key)
+        self.active.insert(key.clone(), Instant::now());
+        Some((key, since))
     }
 }
 

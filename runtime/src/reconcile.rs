@@ -130,6 +130,7 @@ impl Controller {
         for synced in self.synced {
             synced.await;
         }
+        self.queue.measure(self.cluster.metrics(), recorder.component());
         let worker = Arc::new(Worker {
             cluster: self.cluster,
             queue: self.queue,

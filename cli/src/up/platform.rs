@@ -40,7 +40,6 @@ use runtime::{
     cluster::{Cluster, Key},
     config as live,
     events::Recorder,
-    metrics::Metrics,
 };
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -57,6 +56,8 @@ const NODE: &str = "weft";
 const SERVICES: Range = Range { address: Ipv4Addr::new(10, 96, 0, 0), prefix: 16 };
 /// The domain of the cluster's names.
 const CLUSTER_DOMAIN: &str = "cluster.local";
+/// Services by whose name the API shows the metrics of this process, which has all roles.
+const METERED: [&str; 3] = ["autoscaler", "activator-service", "controller"];
 /// How long requests in flight may go on when the platform stops: people wait for it.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Where programs are looked for in containers, as in most images.
@@ -151,7 +152,8 @@ impl Platform {
         api.set_figures(Arc::new(node.meter()));
 
         // The roles, which meet in the API, in headers and in load reports.
-        let metrics = Metrics::default();
+        let metrics = cluster.metrics().clone();
+        metrics.describe("weft", NODE, live.clone());
         tokio::spawn(controller::run(
             cluster.clone(),
             live.clone(),
@@ -173,10 +175,15 @@ impl Platform {
         let asked = autoscaler.clone();
         let home = system.clone();
         api.set_services(Arc::new(move |namespace, service, path| {
+            if namespace == home && path == "metrics" && METERED.contains(&service) {
+                let kind = "text/plain; version=0.0.4; charset=utf-8";
+                return Some((kind, metrics.text().into()));
+            }
             let known = namespace == home && service == "autoscaler";
             let (of, revision) =
                 path.strip_prefix("explain/").filter(|_| known)?.split_once('/')?;
-            serde_json::to_vec(&asked.explain(of, revision)).ok().map(Into::into)
+            let entries = serde_json::to_vec(&asked.explain(of, revision)).ok()?;
+            Some(("application/json", entries.into()))
         }));
         let activator = Activator::start(
             &cluster,

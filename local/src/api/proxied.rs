@@ -14,8 +14,8 @@ use super::{
     status::{Refusal, Status},
 };
 
-/// Answers `path` (without a leading slash) of a Service with JSON; none for one that it does not know.
-pub type Services = Arc<dyn Fn(&str, &str, &str) -> Option<Bytes> + Send + Sync>;
+/// Answers `path` (without a leading slash) of a Service with a type and a text; none for one that it does not know.
+pub type Services = Arc<dyn Fn(&str, &str, &str) -> Option<(&'static str, Bytes)> + Send + Sync>;
 
 /// Whether a request goes to a Service rather than to the object of that name.
 pub fn is_proxied(path: &Path) -> bool {
@@ -42,7 +42,7 @@ pub fn answer(
     };
     let rest = path.subresource[1..].join("/");
     match services.and_then(|services| services(&path.namespace, name, &rest)) {
-        Some(text) => Ok(answer::bytes(200, "application/json", text)),
+        Some((kind, text)) => Ok(answer::bytes(200, kind, text)),
         None => Err(Status::other(
             503,
             "ServiceUnavailable",
