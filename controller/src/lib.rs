@@ -19,7 +19,7 @@ use api::{
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{self as core, Endpoints, Pod, Secret},
+    core::v1::{self as core, Endpoints, Namespace, Pod, Secret},
 };
 use parking_lot::Mutex;
 use runtime::{
@@ -50,6 +50,7 @@ pub mod metadata;
 pub mod revision;
 pub mod route;
 pub mod service;
+pub mod wildcard;
 
 use metadata::{get, name, namespace};
 use revision::digest::{self, Resolver};
@@ -83,6 +84,7 @@ pub async fn run(cluster: Cluster, config: watch::Receiver<Arc<Config>>, options
         routes(&world, recorder.named("route-controller")),
         domain_mappings(&world, recorder.named("domainmapping-controller")),
         certificates(&world, recorder.named("certificate-controller"), &options),
+        wildcards(&world, recorder.named("namespace-controller")),
         route_labels(&world, recorder.named("route-controller")),
         garbage(&world, recorder.named("revision-gc-controller")),
     );
@@ -305,6 +307,27 @@ async fn certificates(world: &World, recorder: Recorder, options: &Options) {
         options,
     );
     controller.run(issuer, recorder).await;
+}
+
+async fn wildcards(world: &World, recorder: Recorder) {
+    let mut controller = Controller::new(&world.cluster);
+    let namespaces = controller.plans::<Namespace>();
+    let certificates = controller.on_change::<Certificate>(|change, plan| {
+        let meta = &change.last().metadata;
+        if !get(&meta.labels, networking::WILDCARD_DOMAIN).is_empty() {
+            plan(Key::new("", namespace(meta)));
+        }
+    });
+    controller.on_config::<Namespace>(world.config.clone());
+    let config = world.config.clone();
+    let plan = move |key: &Key, _: Timestamp| {
+        let Some(namespace) = namespaces.at(key) else { return Plan::nothing() };
+        let mut found = certificates.list(&key.name);
+        found.retain(|it| !get(&it.metadata.labels, networking::WILDCARD_DOMAIN).is_empty());
+        let config = config.borrow().clone();
+        wildcard::plan(&namespace, &found, &config)
+    };
+    controller.run(PlanFn(plan), recorder).await;
 }
 
 async fn route_labels(world: &World, recorder: Recorder) {
