@@ -18,14 +18,14 @@ pub type Demand = BTreeMap<String, Amount>;
 /// Of the two lists of resources that a container has, one.
 type List = fn(&ResourceRequirements) -> Option<&BTreeMap<String, Quantity>>;
 
-/// What the pod has to get: what it needs most of at any moment of its life.
-pub fn requests(spec: &PodSpec) -> Demand {
-    sum(spec, |it| it.requests.as_ref())
+/// What the pod has to get: what it needs most of at any moment of its life, but for the containers that are left out.
+pub fn requests(spec: &PodSpec, is_left_out: &dyn Fn(&Container) -> bool) -> Demand {
+    sum(spec, |it| it.requests.as_ref(), is_left_out)
 }
 
 /// What the pod may take at most, of the resources that its containers limit.
 pub fn limits(spec: &PodSpec) -> Demand {
-    sum(spec, |it| it.limits.as_ref())
+    sum(spec, |it| it.limits.as_ref(), &|_| false)
 }
 
 /// Adds one demand to another.
@@ -36,14 +36,14 @@ pub fn add(to: &mut Demand, more: &Demand) {
     }
 }
 
-fn sum(spec: &PodSpec, list: List) -> Demand {
+fn sum(spec: &PodSpec, list: List, is_left_out: &dyn Fn(&Container) -> bool) -> Demand {
     let mut total = Demand::new();
-    for container in &spec.containers {
+    for container in spec.containers.iter().filter(|it| !is_left_out(it)) {
         add(&mut total, &of(container, list));
     }
     // Before the containers run, each init container runs beside the sidecars that came before it.
     let (mut sidecars, mut before) = (Demand::new(), Demand::new());
-    for container in spec.init_containers.iter().flatten() {
+    for container in spec.init_containers.iter().flatten().filter(|it| !is_left_out(it)) {
         let mut asked = of(container, list);
         if container.restart_policy.as_deref() == Some("Always") {
             add(&mut total, &asked);
@@ -96,7 +96,7 @@ mod tests {
         #[track_caller]
         fn check(spec: Value, milli: i64) {
             let spec: PodSpec = serde_json::from_value(spec).unwrap();
-            let cpu = requests(&spec).get("cpu").map_or(0, |it| it.thousandths());
+            let cpu = requests(&spec, &|_| false).get("cpu").map_or(0, |it| it.thousandths());
             assert_eq!(cpu, milli);
         }
         check(json!({"containers": [{"name": "c"}]}), 0);

@@ -5,7 +5,7 @@
 //! queue runs inside this process, so that a request passes from the gateway to the container in one.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs, io,
     net::Ipv4Addr,
     path::PathBuf,
@@ -25,7 +25,7 @@ use kube::{
 };
 use proxy::hop::Upstream;
 use runtime::{
-    cluster::{Cluster, cache::Cache},
+    cluster::{Cluster, Key, cache::Cache},
     events::Recorder,
 };
 use serde_json::json;
@@ -45,6 +45,7 @@ use crate::{
         network::Network,
         output::Outputs,
         reach::{Pods, Queued},
+        room::Room,
         root::Template,
         thread::Threads,
         usage::Meter,
@@ -66,6 +67,7 @@ pub mod output;
 pub mod probe;
 pub mod process;
 pub mod reach;
+pub mod room;
 pub mod root;
 pub mod run;
 pub mod services;
@@ -79,6 +81,9 @@ pub mod worker;
 const HEARTBEAT: Duration = Duration::from_secs(300);
 /// Pods that the node offers to run, as kubelet's default; more are not refused.
 const PODS: u32 = 110;
+
+/// The taint of nodes that are not ready.
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
 /// Events that wait to be recorded: several for each of hundreds of pods that start at once; more are
 /// dropped.
@@ -443,7 +448,15 @@ async fn announce(node: &Shared) -> Result<(), kube::Error> {
     }
     let status = node_status(node);
     let patch = Patch::Merge(json!({ "status": status }));
-    api.patch_status(name, &PatchParams::default(), &patch).await.map(drop)
+    let found = api.patch_status(name, &PatchParams::default(), &patch).await?;
+    // The API keeps pods from new nodes until somebody finds these ready, as it is with the condition above.
+    let taints = found.spec.and_then(|it| it.taints).unwrap_or_default();
+    let left: Vec<_> = taints.iter().filter(|it| it.key != NOT_READY).collect();
+    if left.len() == taints.len() {
+        return Ok(());
+    }
+    let patch = Patch::Merge(json!({ "spec": { "taints": left } }));
+    api.patch(name, &PatchParams::default(), &patch).await.map(drop)
 }
 
 fn architecture() -> &'static str {
@@ -460,6 +473,7 @@ fn node_status(node: &Shared) -> serde_json::Value {
     let amounts = json!({
         "cpu": cpu_count.to_string(),
         "memory": format!("{}Ki", memory_bytes / 1024),
+        "ephemeral-storage": format!("{}Ki", disk_bytes(&node.settings.data_dir) / 1024),
         "pods": PODS.to_string(),
     });
     let condition = |name: &str, holds: bool, reason: &str, message: &str| {
@@ -497,6 +511,11 @@ fn node_status(node: &Shared) -> serde_json::Value {
     })
 }
 
+/// The size of the disk that holds a folder; none when it cannot be read.
+fn disk_bytes(folder: &std::path::Path) -> u64 {
+    rustix::fs::statvfs(folder).map_or(0, |it| it.f_blocks * it.f_frsize)
+}
+
 /// Renews the node's signs of life; nothing in the platform reads them, so it does so rarely.
 async fn heartbeat(node: Arc<Shared>) {
     loop {
@@ -527,13 +546,36 @@ async fn record(recorder: Recorder, mut waiting: mpsc::Receiver<News>) {
 async fn watch_pods(node: Arc<Shared>, tasks: TaskTracker, stop: CancellationToken) {
     let cache: Cache<k8s::Pod> = node.cluster.cache();
     let mut changes = cache.changes();
-    let mut workers: HashMap<runtime::cluster::Key, Worker> = HashMap::new();
+    let itself: Cache<k8s::Node> = node.cluster.cache();
+    let mut news_of_itself = itself.changes();
+    tokio::select! {
+        () = itself.synced() => {}
+        () = stop.cancelled() => return,
+    }
+    let mut workers: HashMap<Key, Worker> = HashMap::new();
+    let mut room = Room::default();
+    // Pods that have no room, and why.
+    let mut waiting: BTreeMap<Key, String> = BTreeMap::new();
     loop {
-        let keys = tokio::select! {
+        let mut keys = tokio::select! {
             keys = changes.next() => keys,
+            // Its labels, taints and resources decide what it has room for.
+            _ = news_of_itself.next() => waiting.keys().cloned().collect(),
             () = stop.cancelled() => return,
         };
-        for key in keys {
+        if keys.is_empty() {
+            continue;
+        }
+        let is_over = |pod: &k8s::Pod| {
+            let phase = pod.status.as_ref().and_then(|it| it.phase.as_deref());
+            matches!(phase, Some("Succeeded" | "Failed"))
+        };
+        let gone = keys.iter().filter(|key| cache.at(key).is_none_or(|pod| is_over(&pod)));
+        if gone.filter(|key| room.leave(key)).count() > 0 {
+            let others = waiting.keys().filter(|key| !keys.contains(key)).cloned();
+            keys.extend(others.collect::<Vec<_>>());
+        }
+        for key in in_line(keys, &cache) {
             let pod = cache.at(&key);
             let uid = pod.as_ref().and_then(|it| it.metadata.uid.clone());
             if let Some(worker) = workers.get(&key) {
@@ -544,14 +586,93 @@ async fn watch_pods(node: Arc<Shared>, tasks: TaskTracker, stop: CancellationTok
                 }
                 let _ = worker.news.send(None);
                 workers.remove(&key);
+                room.leave(&key);
             }
-            let Some(pod) = pod else { continue };
+            let Some(pod) = pod else {
+                waiting.remove(&key);
+                continue;
+            };
             let Some(bind) = ours(&pod, &node.settings.name) else { continue };
+            let is_ours = |container: &k8s::Container| worker::has_queue(&node, container);
+            let this = itself.get("", &node.settings.name);
+            let refusal = this.filter(|_| bind).and_then(|it| room.refusal(&pod, &it, &is_ours));
+            if let Some(why) = refusal {
+                let is_news = waiting.insert(key, why.clone()).is_none_or(|before| before != why);
+                if let Some(telling) = unschedulable(&node, &pod, why, is_news) {
+                    tasks.spawn(telling);
+                }
+                continue;
+            }
+            waiting.remove(&key);
+            if !is_over(&pod) {
+                room.enter(key.clone(), pod.clone(), &is_ours);
+            }
             let (news, receiver) = watch::channel(Some(pod.clone()));
             workers.insert(key, Worker { uid, news });
             tasks.spawn(worker::run(node.clone(), pod, receiver, bind, stop.clone()));
         }
     }
+}
+
+/// The pods that go first in front: by priority, then by age.
+fn in_line(keys: BTreeSet<Key>, cache: &Cache<k8s::Pod>) -> Vec<Key> {
+    let mut keys: Vec<Key> = keys.into_iter().collect();
+    if keys.len() < 2 {
+        return keys;
+    }
+    let place = |key: &Key| {
+        let pod = cache.at(key);
+        let pod = pod.as_ref();
+        let priority = pod.and_then(|it| it.spec.as_ref()?.priority).unwrap_or_default();
+        let created = pod.and_then(|it| it.metadata.creation_timestamp.clone());
+        (std::cmp::Reverse(priority), created.map(|it| it.0))
+    };
+    keys.sort_by_cached_key(place);
+    keys
+}
+
+/// Tells that a pod waits for room, unless its status says so. The status is written only as long as the pod is as it
+/// was seen; who changes it brings it here again.
+fn unschedulable(
+    node: &Arc<Shared>,
+    pod: &Arc<k8s::Pod>,
+    why: String,
+    is_news: bool,
+) -> Option<impl Future<Output = ()> + Send + use<>> {
+    if is_news {
+        let event = runtime::plan::Event {
+            warning: true,
+            reason: "FailedScheduling",
+            message: why.clone(),
+        };
+        node.tell(pod.object_ref(&()), Source::Scheduler, event);
+    }
+    let conditions = pod.status.iter().flat_map(|it| it.conditions.iter().flatten());
+    let mut told = conditions.filter(|it| it.type_ == "PodScheduled");
+    if told.any(|it| it.message.as_ref() == Some(&why)) {
+        return None;
+    }
+    let (node, pod) = (node.clone(), pod.clone());
+    Some(async move {
+        let key = Key::of(&*pod);
+        let api: Api<k8s::Pod> = Api::namespaced(node.cluster.client().clone(), &key.namespace);
+        let at = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(node.now());
+        let condition = json!({
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why,
+            "lastProbeTime": null, "lastTransitionTime": at,
+        });
+        let patch = Patch::Strategic(json!({
+            "metadata": {"resourceVersion": pod.metadata.resource_version},
+            "status": {"conditions": [condition]},
+        }));
+        let parameters = PatchParams {
+            field_manager: Some("kube-scheduler".to_owned()),
+            ..PatchParams::default()
+        };
+        if let Err(error) = api.patch_status(&key.name, &parameters, &patch).await {
+            tracing::debug!(pod = %key, %error, "tell that a pod waits for room");
+        }
+    })
 }
 
 struct Worker {

@@ -137,7 +137,7 @@ fn is_over(pod: &Value) -> bool {
 fn pod(pod: &Value, used: &mut Usage) {
     // A pod that does not parse was refused before it came here.
     let spec = serde_json::from_value::<PodSpec>(pod["spec"].clone()).unwrap_or_default();
-    for (name, amount) in demand::requests(&spec) {
+    for (name, amount) in demand::requests(&spec, &|_| false) {
         if matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage") {
             used.insert(name.clone(), amount);
         }

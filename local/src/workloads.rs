@@ -21,7 +21,7 @@ mod owners;
 mod replica_set;
 mod requests;
 mod resources;
-mod selector;
+pub(crate) mod selector;
 #[cfg(test)]
 mod sim;
 mod world;

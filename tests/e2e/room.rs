@@ -103,3 +103,78 @@ spec: {hard: {configmaps: 2, requests.cpu: 100m, count/services.serving.knative.
     let table = kubectl.run("get quota small").await.ok();
     assert!(table.contains("requests.cpu: 0/1"), "{table}");
 }
+
+/// A pod that asks for some CPU; the rest goes into its spec.
+fn pod(name: &str, cpu: &str, rest: &str) -> String {
+    format!(
+        "
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {{name: main, image: weft.dev/samples/hello, resources: {{requests: {{cpu: '{cpu}'}}}}}}
+  {rest}
+"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_wait_until_the_node_has_room() {
+    let platform = Platform::start().await;
+    let kubectl = platform.kubectl();
+    let nodes = platform.object("nodes").await.unwrap();
+    let cpu = nodes["items"][0]["status"]["allocatable"]["cpu"].as_str().unwrap().to_owned();
+
+    platform.apply(&service("huge", "50000m")).await;
+    let full = "0/1 nodes are available: 1 Insufficient cpu.";
+    eventually(PATIENCE, "the revision says that there is no room", || async {
+        let found = condition(&platform, "revision huge-00001", "Ready").await?;
+        if found != ["False", "Unschedulable", full].map(str::to_owned) {
+            bail!("it says {found:?}");
+        }
+        let [status, _, message] = condition(&platform, "ksvc huge", "ConfigurationsReady").await?;
+        if status != "False" || !message.contains("Insufficient cpu") {
+            bail!("the Service says {message}");
+        }
+        anyhow::Ok(())
+    })
+    .await;
+    let table = kubectl.run("get pods -l serving.knative.dev/service=huge --no-headers").await.ok();
+    assert!(table.contains("Pending"), "{table}");
+    kubectl.run("delete ksvc huge").await.ok();
+
+    let two = [pod("first", &cpu, ""), pod("second", &cpu, "")].join("---");
+    platform.apply(&two).await;
+    becomes(&platform, "pod first", "/status/phase", json!("Running")).await;
+    eventually(PATIENCE, "the second waits", || async {
+        let found = condition(&platform, "pod second", "PodScheduled").await?;
+        if found != ["False", "Unschedulable", full].map(str::to_owned) {
+            bail!("it says {found:?}");
+        }
+        let events = kubectl.run("get events --field-selector reason=FailedScheduling").await.ok();
+        if !events.contains(full) {
+            bail!("{events}");
+        }
+        anyhow::Ok(())
+    })
+    .await;
+    kubectl.run("delete pod first").await.ok();
+    becomes(&platform, "pod second", "/status/phase", json!("Running")).await;
+    let scheduled = condition(&platform, "pod second", "PodScheduled").await.unwrap();
+    assert_eq!(scheduled, ["True", "", ""].map(str::to_owned));
+
+    // What the node is decides too, also when it changes.
+    platform.apply(&pod("picky", "0", "nodeSelector: {disk: fast}")).await;
+    let wanted = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.";
+    eventually(PATIENCE, "the picky one waits", || async {
+        match condition(&platform, "pod picky", "PodScheduled").await? {
+            [_, _, message] if message == wanted => anyhow::Ok(()),
+            found => bail!("it says {found:?}"),
+        }
+    })
+    .await;
+    kubectl.run("label nodes --all disk=fast").await.ok();
+    becomes(&platform, "pod picky", "/status/phase", json!("Running")).await;
+}

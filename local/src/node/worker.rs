@@ -164,7 +164,7 @@ pub async fn run(
 
 /// Whether the pod's queue runs in this process. It does not where the node knows its image: then that
 /// program runs, as on any other cluster, unless pods share the machine's network and so its ports.
-fn has_queue(node: &Shared, container: &k8s::Container) -> bool {
+pub(super) fn has_queue(node: &Shared, container: &k8s::Container) -> bool {
     let image = container.image.as_deref().unwrap_or_default();
     container.name == api::queue::CONTAINER
         && (node.network.is_none() || node.settings.images.resolve(image).is_none())
