@@ -40,10 +40,11 @@ impl Server {
     async fn start() -> Server {
         let api = Api::open(Options::in_memory(Clock::start())).unwrap();
         let config = Arc::new(RwLock::new(Config::default()));
-        let (for_default, for_validate) = (config.clone(), config.clone());
+        let (for_default, for_validate, for_pod) = (config.clone(), config.clone(), config.clone());
         api.set_admission(Admission {
             default: Arc::new(move |request| admission::default(request, &for_default.read())),
             validate: Arc::new(move |request| admission::validate(request, &for_validate.read())),
+            pod: Arc::new(move |request| admission::pod(request, &for_pod.read())),
         });
         let server = Server { api, config };
         for crd in api::crd::crds() {
@@ -208,4 +209,57 @@ async fn answers_as_the_recorded_webhooks() {
     }
     let known = replay::known(&folder.join("known-differences.txt"));
     replay::compare(&outcome, &known, &replayed);
+}
+
+#[tokio::test]
+async fn a_dry_run_tries_the_pod() {
+    let server = Server::start().await;
+    let services = "/apis/serving.knative.dev/v1/namespaces/kn-a/services";
+    let service = |name: &str, container: &str| {
+        let container = json!({ "name": container, "image": "dev.local/hello:v1" });
+        json!({
+            "apiVersion": "serving.knative.dev/v1",
+            "kind": "Service",
+            "metadata": { "name": name },
+            "spec": { "template": { "spec": { "containers": [container] } } },
+        })
+    };
+    let ask = async |method: &str, path: String, body: Value| {
+        server.ask(method, &path, "kn-admin", &json!({}), Some(body.to_string())).await
+    };
+    let dry = format!("{services}?dryRun=All");
+    let answer = ask("POST", dry.clone(), service("good", "main")).await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    let refused = |answer: Answer| {
+        let message = answer.body["message"].as_str().unwrap_or_default();
+        let begin = "admission webhook \"validation.webhook.serving.knative.dev\" denied the \
+                     request: validation callback failed: dry run failed with Pod \
+                     \"dry-run-validation";
+        assert_eq!(answer.status, 400, "{}", answer.body);
+        assert!(message.starts_with(begin), "{message}");
+        assert!(message.contains("spec.containers[0].name: Invalid value"), "{message}");
+        assert!(message.ends_with(": spec.template"), "{message}");
+    };
+    refused(ask("POST", dry, service("bad", "&InvalidValue")).await);
+    // Of an update too; what is not a dry run fails later, as its revision says.
+    let answer = ask("POST", services.to_owned(), service("there", "main")).await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    let mut changed = answer.body;
+    changed["spec"]["template"]["spec"]["containers"][0]["name"] = json!("&InvalidValue");
+    let there = format!("{services}/there");
+    refused(ask("PUT", format!("{there}?dryRun=All"), changed.clone()).await);
+    let answer = ask("PUT", there, changed).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    // A quota is part of what decides.
+    let quotas = "/api/v1/namespaces/kn-a/resourcequotas";
+    let hard = json!({ "pods": "0" });
+    let quota = json!({ "metadata": { "name": "none" }, "spec": { "hard": hard } });
+    server.create(quotas, quota).await;
+    let status = json!({ "status": { "hard": hard, "used": { "pods": "0" } } });
+    let headers = json!({ "content-type": "application/merge-patch+json" });
+    let path = format!("{quotas}/none/status");
+    server.ask("PATCH", &path, "kn-admin", &headers, Some(status.to_string())).await;
+    let answer = ask("POST", format!("{services}?dryRun=All"), service("good", "main")).await;
+    let message = answer.body["message"].as_str().unwrap_or_default();
+    assert!(message.contains("exceeded quota: none, requested: pods=1"), "{message}");
 }

@@ -27,6 +27,7 @@ mod volume;
 
 use api::{
     field_error::FieldErrors,
+    serving::RevisionSpec,
     shape::{self, Struct, normal::normal},
 };
 use config::Config;
@@ -37,6 +38,8 @@ use kube::core::{
     response::StatusSummary,
 };
 use serde_json::{Value, json};
+
+use crate::revision::deployment;
 
 /// Name of the webhook that fills in, in the texts of its denials.
 pub const DEFAULTING: &str = "webhook.serving.knative.dev";
@@ -252,6 +255,26 @@ pub fn validate(request: &AdmissionRequest<DynamicObject>, config: &Config) -> A
             denial
         }
     }
+}
+
+/// The pod that a Service or Configuration would lead to, for trying whether it could be made. A Configuration that a
+/// Service has made is not tried again.
+/// Source: knative/serving `pkg/webhook/validate_unstructured.go`.
+pub fn pod(request: &AdmissionRequest<DynamicObject>, config: &Config) -> Option<Value> {
+    let object = writes(request)?;
+    let its_service = crate::metadata::get(&object.metadata.labels, api::keys::serving::SERVICE);
+    let is_tried = match &*request.kind.kind {
+        "Service" => true,
+        "Configuration" => its_service.is_empty(),
+        _ => false,
+    };
+    if !is_tried || request.kind.group != "serving.knative.dev" {
+        return None;
+    }
+    let spec = object.data.get("spec")?.get("template")?.get("spec")?;
+    let spec: RevisionSpec = serde_json::from_value(spec.clone()).ok()?;
+    let pod = deployment::sample(spec, namespace(request, &object.metadata), config);
+    Some(serde_json::to_value(pod).expect("objects are plain data"))
 }
 
 /// The object, when the request creates or changes one; status is its controller's own business.

@@ -76,10 +76,11 @@ impl Cluster {
         install(seen.client(), config).await.expect("the platform's objects can be installed");
         let recorder = Recorder::start(&seen, "cluster");
         let live = live::watch(&seen, SYSTEM, &recorder).await;
-        let (defaulting, validating) = (live.clone(), live);
+        let (defaulting, validating, trying) = (live.clone(), live.clone(), live);
         api.set_admission(Admission {
             default: Arc::new(move |it| controller::admission::default(it, &defaulting.borrow())),
             validate: Arc::new(move |it| controller::admission::validate(it, &validating.borrow())),
+            pod: Arc::new(move |it| controller::admission::pod(it, &trying.borrow())),
         });
 
         let workloads = workloads::start(api.client(), clock, certificate.pem().to_owned());

@@ -82,10 +82,11 @@ impl Platform {
 
         let recorder = Recorder::start(&cluster, "platform");
         let config = runtime::config::watch(&cluster, SYSTEM, &recorder).await;
-        let (default, validate) = (config.clone(), config.clone());
+        let (default, validate, pod) = (config.clone(), config.clone(), config.clone());
         platform.api.set_admission(local::api::admit::Admission {
             default: Arc::new(move |it| controller::admission::default(it, &default.borrow())),
             validate: Arc::new(move |it| controller::admission::validate(it, &validate.borrow())),
+            pod: Arc::new(move |it| controller::admission::pod(it, &pod.borrow())),
         });
         autoscaler::drive::Autoscaler::start(
             &cluster,

@@ -119,7 +119,7 @@ impl Platform {
         let recorder = Recorder::start(&cluster, "weft");
         let live = live::watch(&cluster, &system, &recorder).await;
 
-        let (defaulting, validating) = (live.clone(), live.clone());
+        let (defaulting, validating, trying) = (live.clone(), live.clone(), live.clone());
         api.set_admission(Admission {
             default: Arc::new(move |request| {
                 controller::admission::default(request, &defaulting.borrow())
@@ -127,6 +127,7 @@ impl Platform {
             validate: Arc::new(move |request| {
                 controller::admission::validate(request, &validating.borrow())
             }),
+            pod: Arc::new(move |request| controller::admission::pod(request, &trying.borrow())),
         });
 
         // What a cluster runs besides: controllers of workloads, and a node.

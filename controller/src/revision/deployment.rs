@@ -5,7 +5,7 @@
 
 use api::{
     keys::{autoscaling, serving},
-    serving::{Revision, RevisionStatus},
+    serving::{Revision, RevisionSpec, RevisionStatus},
 };
 use config::{Config, deployment::Affinity, features::Flag};
 use k8s_openapi::{
@@ -13,7 +13,7 @@ use k8s_openapi::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
             self as core, Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle,
-            LifecycleHandler, PodSpec, PodTemplateSpec, Probe, Volume, VolumeMount,
+            LifecycleHandler, Pod, PodSpec, PodTemplateSpec, Probe, Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{
@@ -102,6 +102,21 @@ pub fn deployment(
     let labels = made.metadata.labels.get_or_insert_default();
     labels.insert(serving::DEPLOYMENT_HASH.to_owned(), hash);
     made
+}
+
+/// The pod of a Revision that there is not yet, without its queue: for trying whether it could be made.
+pub fn sample(spec: RevisionSpec, namespace: &str, config: &Config) -> Pod {
+    let metadata = ObjectMeta {
+        generate_name: Some("dry-run-validation".to_owned()),
+        namespace: Some(namespace.to_owned()),
+        ..ObjectMeta::default()
+    };
+    let mut revision = Revision::new("", spec);
+    revision.metadata = metadata.clone();
+    let mut pod = revision.spec.pod.clone();
+    pod.containers = user_containers(&revision, &RevisionStatus::default(), config);
+    pod.termination_grace_period_seconds = revision.spec.timeout_seconds;
+    Pod { metadata, spec: Some(pod), status: None }
 }
 
 /// The Deployment that `found` should become, where it was made otherwise than `wanted` is. Its scale

@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::{HeaderMap, Method};
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse};
 use serde_json::{Value, json};
 
 use super::call::Call;
+use super::create;
+use super::path::Path;
+use super::query::{Query, WriteOptions};
 use super::status::{Refusal, Status};
+use super::user::User;
 use crate::kinds::Kind;
 use crate::patch;
 
@@ -19,10 +25,15 @@ pub struct Admission {
     pub default: Decide,
     /// Checks what is to be stored, after the schema.
     pub validate: Decide,
+    /// For a dry run of an object, the pod that it would lead to: whether that could be made decides, too.
+    pub pod: Preview,
 }
 
 /// One decision.
 pub type Decide = Arc<dyn Fn(&AdmissionRequest<DynamicObject>) -> AdmissionResponse + Send + Sync>;
+
+/// A pod that is not to be stored; none for objects that lead to none.
+pub type Preview = Arc<dyn Fn(&AdmissionRequest<DynamicObject>) -> Option<Value> + Send + Sync>;
 
 /// The two times at which the platform is asked.
 #[derive(Clone, Copy, PartialEq)]
@@ -101,6 +112,40 @@ pub fn validate(
     ask(call, Phase::Validate, operation, value, old, dry_run).map(drop)
 }
 
+/// Asks whether the pod could be made that an object of a dry run would lead to.
+/// Source: knative/serving `pkg/webhook/podspec_dryrun.go`.
+fn try_pod(call: &Call<'_>, pod: Value) -> Result<(), String> {
+    let Some(kind) = call.server.registry.find("", "v1", "pods") else { return Ok(()) };
+    let mut creation = Call {
+        server: call.server,
+        user: User::platform(),
+        path: Path {
+            version: "v1".to_owned(),
+            namespace: call.path.namespace.clone(),
+            namespaced: true,
+            resource: "pods".to_owned(),
+            ..Path::default()
+        },
+        kind,
+        query: Query::default(),
+        method: Method::POST,
+        headers: HeaderMap::new(),
+        body: Bytes::new(),
+        now: call.now,
+        form: call.form.clone(),
+        pretty: false,
+        warnings: Vec::new(),
+    };
+    let options = WriteOptions { dry_run: true, ..WriteOptions::default() };
+    match create::insert(&mut creation, pod, &options, |_, _| {}) {
+        Ok(_) => Ok(()),
+        Err(refusal) => {
+            let why = &refusal.message;
+            Err(format!("validation callback failed: dry run failed with {why}: spec.template"))
+        }
+    }
+}
+
 fn ask(
     call: &mut Call<'_>,
     phase: Phase,
@@ -115,6 +160,7 @@ fn ask(
     }
     let Some(name) = webhook(&call.kind, &call.path.namespace, phase) else { return Ok(None) };
     let Some(admission) = call.server.admission.read().clone() else { return Ok(None) };
+    let preview = admission.pod;
     let admission = if phase == Phase::Default { admission.default } else { admission.validate };
     let kind = &call.kind;
     let gvk = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
@@ -134,6 +180,15 @@ fn ask(
         serde_json::from_value(request).map_err(Status::internal)?;
     let response = admission(&request);
     call.warnings.extend(response.warnings.iter().flatten().cloned());
+    let pod = (phase == Phase::Validate && dry_run && response.allowed)
+        .then(|| preview(&request))
+        .flatten();
+    if let Some(pod) = pod {
+        try_pod(call, pod).map_err(|why| {
+            let message = format!("admission webhook {name:?} denied the request: {why}");
+            Status::other(400, "BadRequest", message, None)
+        })?;
+    }
     if response.allowed {
         return Ok(Some(response));
     }
