@@ -135,15 +135,13 @@ while True:
         print(error, flush=True)
     time.sleep(1)
 "#;
-    let script = platform.home().join("reads.py");
-    std::fs::write(&script, reads).unwrap();
     let pods = platform.pods("told").await.unwrap();
     let pod = platform.object(&format!("pod {}", pods.last().unwrap())).await.unwrap();
     let at = format!("http://{}:9091/metrics", pod["status"]["podIP"].as_str().unwrap());
     let reader = serde_json::json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "reader"},
         "spec": {"containers": [{
-            "name": "main", "image": "dev.local/python", "args": [script, at],
+            "name": "main", "image": "dev.local/python", "args": ["-c", reads, at],
         }]},
     });
     platform.apply(&reader.to_string()).await;
