@@ -37,7 +37,7 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         .install_default()
         .expect("nothing else has chosen a provider before");
     let format = if json { Format::Json } else { Format::Text };
-    runtime::telemetry::start(format, &arguments.log)?;
+    let levels = runtime::telemetry::start(format, &arguments.log)?;
     if let Command::Queue = arguments.command {
         return one_thread()?.block_on(roles::queue());
     }
@@ -48,16 +48,16 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
     threads()?.block_on(async {
         match arguments.command {
-            Command::Up(up) => up::run(up, json).await,
+            Command::Up(up) => up::run(up, json, levels).await,
             Command::Down(place) => command::down::run(place).await,
             Command::Status(place) => command::status::run(place).await,
             Command::Image(image) => command::image::run(image),
             Command::Logs(logs) => command::logs::run(logs).await,
             Command::Explain(explain) => command::explain::run(explain).await,
-            Command::Controller(role) => roles::controller(role).await,
-            Command::Autoscaler(role) => roles::autoscaler(role).await,
-            Command::Activator(role) => roles::activator(role).await,
-            Command::Gateway(role) => roles::gateway(role).await,
+            Command::Controller(role) => roles::controller(role, levels).await,
+            Command::Autoscaler(role) => roles::autoscaler(role, levels).await,
+            Command::Activator(role) => roles::activator(role, levels).await,
+            Command::Gateway(role) => roles::gateway(role, levels).await,
             Command::Sample(_) | Command::Crds | Command::Queue => {
                 unreachable!("answered above")
             }

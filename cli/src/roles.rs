@@ -30,6 +30,7 @@ use runtime::{
     events::Recorder,
     lease::{self, Campaign, Leader},
     metrics::Metrics,
+    telemetry::Levels,
 };
 use tokio::{
     net::TcpListener,
@@ -63,6 +64,7 @@ impl Surroundings {
     /// Runs for the role's lease.
     fn campaign(&self, lease: &str, identity: &str) -> Campaign {
         let election = self.config.borrow().leader_election.clone();
+        let lease = election.map_lease_prefix.get(lease).map_or(lease, String::as_str);
         let times = lease::Times {
             lease: election.lease_duration,
             renew: election.renew_deadline,
@@ -89,8 +91,8 @@ pub async fn queue() -> anyhow::Result<()> {
 }
 
 /// `weft controller`: of its processes one works, and the others wait to take over.
-pub async fn controller(role: args::Role) -> anyhow::Result<()> {
-    let context = start(&role, "weft-controller").await?;
+pub async fn controller(role: args::Role, levels: Levels) -> anyhow::Result<()> {
+    let context = start(&role, "weft-controller", levels).await?;
     let options = controller::Options {
         resolver: Arc::new(Registries::new(context.cluster.client().clone())),
         system_namespace: role.system_namespace.as_str().into(),
@@ -110,8 +112,8 @@ pub async fn controller(role: args::Role) -> anyhow::Result<()> {
 }
 
 /// `weft autoscaler`: of its processes one decides, and the others pass reports on to it.
-pub async fn autoscaler(role: args::AutoscalerRole) -> anyhow::Result<()> {
-    let context = start(&role.role, "weft-autoscaler").await?;
+pub async fn autoscaler(role: args::AutoscalerRole, levels: Levels) -> anyhow::Result<()> {
+    let context = start(&role.role, "weft-autoscaler", levels).await?;
     let listener = listen(role.addr).await?;
     let at = reachable_at(listener.local_addr().context("read the autoscaler's address")?);
     let campaign = context.campaign("weft-autoscaler", &format!("{}_{at}", process_name()));
@@ -171,8 +173,8 @@ async fn follow(
 }
 
 /// `weft activator`.
-pub async fn activator(role: args::ActivatorRole) -> anyhow::Result<()> {
-    let context = start(&role.role, "weft-activator").await?;
+pub async fn activator(role: args::ActivatorRole, levels: Levels) -> anyhow::Result<()> {
+    let context = start(&role.role, "weft-activator", levels).await?;
     let (http, h2c) = (listen(role.addr).await?, listen(role.h2c_addr).await?);
     let activator = hold(&context, &role.autoscaler)?;
     let handler = activator::role::handler(activator, context.readiness.clone(), CLUSTER_DOMAIN);
@@ -183,8 +185,8 @@ pub async fn activator(role: args::ActivatorRole) -> anyhow::Result<()> {
 }
 
 /// `weft gateway`: holds requests itself, with the activator as a library.
-pub async fn gateway(role: args::GatewayRole) -> anyhow::Result<()> {
-    let context = start(&role.role, "weft-gateway").await?;
+pub async fn gateway(role: args::GatewayRole, levels: Levels) -> anyhow::Result<()> {
+    let context = start(&role.role, "weft-gateway", levels).await?;
     let (outside, inside) = (listen(role.addr).await?, listen(role.local_addr).await?);
     let secure = listen(role.https_addr).await?;
     let backend: Option<Arc<dyn Backend>> = match role.endpoints_only {
@@ -236,7 +238,11 @@ async fn forward(context: &Surroundings, ports: Vec<(TcpListener, Handler, serve
 }
 
 /// Connects to the cluster and serves the admin port; ends the role at SIGTERM and SIGINT.
-async fn start(role: &args::Role, component: &'static str) -> anyhow::Result<Surroundings> {
+async fn start(
+    role: &args::Role,
+    component: &'static str,
+    levels: Levels,
+) -> anyhow::Result<Surroundings> {
     let client = connect::client(role.kubeconfig.as_deref()).await?;
     let stop = CancellationToken::new();
     let cluster = Cluster::new(client, Clock::start(), stop.clone());
@@ -262,6 +268,7 @@ async fn start(role: &args::Role, component: &'static str) -> anyhow::Result<Sur
     let recorder = Recorder::start(&cluster, component);
     let config = live::watch(&cluster, &role.system_namespace, &recorder).await;
     metrics.describe(component, &process_name(), config.clone());
+    cluster.spawn(levels.follow(config.clone()));
     let system_namespace = role.system_namespace.clone();
     Ok(Surroundings { cluster, config, recorder, metrics, readiness, stop, system_namespace })
 }

@@ -11,6 +11,7 @@ pub mod services;
 use std::{fs, net::SocketAddr, path::Path};
 
 use anyhow::{Context, bail};
+use runtime::telemetry::Levels;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -27,7 +28,7 @@ const GATEWAYS: [&str; 2] = ["127.0.0.1:80", "127.0.0.1:8080"];
 const SECURE_GATEWAYS: [&str; 2] = ["127.0.0.1:443", "127.0.0.1:8443"];
 
 /// Runs until SIGINT or SIGTERM, then ends the pods and leaves the objects for the next start.
-pub async fn run(up: args::Up, json: bool) -> anyhow::Result<()> {
+pub async fn run(up: args::Up, json: bool, levels: Levels) -> anyhow::Result<()> {
     let begun = Instant::now();
     if up.detached {
         // A session of its own, so that the terminal it was started from may close.
@@ -52,6 +53,7 @@ pub async fn run(up: args::Up, json: bool) -> anyhow::Result<()> {
         host_network: up.host_network,
     };
     let platform = Platform::start(settings).await?;
+    platform.follow(levels);
     let kubeconfig = place::kubeconfig(&data_dir);
     greet::print(
         &Greeting {

@@ -48,14 +48,22 @@ impl Logging {
         Ok(read)
     }
 
-    /// The level of a role: its own, else the one in Knative's JSON, else [`Level::Info`].
-    pub fn level(&self, role: &str) -> Level {
-        self.loglevel.get(role).copied().unwrap_or_else(|| {
-            serde_json::from_str::<serde_json::Value>(&self.zap_logger_config)
-                .ok()
-                .and_then(|json| level(json.get("level")?.as_str()?))
-                .unwrap_or(Level::Info)
-        })
+    /// The level of the roles that have none of their own: that in Knative's JSON; none where that says nothing.
+    pub fn general(&self) -> Option<Level> {
+        let json: serde_json::Value = serde_json::from_str(&self.zap_logger_config).ok()?;
+        level(json.get("level")?.as_str()?)
+    }
+}
+
+impl Level {
+    /// Its name in a filter of log lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+        }
     }
 }
 
@@ -74,14 +82,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_role_has_its_level_or_the_general_one() {
+    fn roles_have_levels_and_there_is_a_general_one() {
         let data = BTreeMap::from([
             ("zap-logger-config".to_string(), "{\"level\": \"warn\"}".to_string()),
             ("loglevel.activator".to_string(), "debug".to_string()),
         ]);
         let logging = Logging::parse(&data).expect("the data is good");
-        assert_eq!(logging.level("activator"), Level::Debug);
-        assert_eq!(logging.level("controller"), Level::Warn);
-        assert_eq!(Logging::default().level("controller"), Level::Info);
+        assert_eq!(logging.loglevel["activator"], Level::Debug);
+        assert_eq!(logging.general(), Some(Level::Warn));
+        assert_eq!(Logging::default().general(), None);
     }
 }

@@ -16,6 +16,7 @@ use api::{
     queue::{H2C_PORT, HTTP_PORT},
 };
 use autoscaler::drive::{self, Autoscaler};
+use config::Config;
 use controller::revision::digest::{Question, Resolver};
 use kube::Client;
 use local::{
@@ -40,8 +41,9 @@ use runtime::{
     cluster::{Cluster, Key},
     config as live,
     events::Recorder,
+    telemetry::Levels,
 };
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -82,6 +84,7 @@ pub struct Settings {
 /// A platform that runs. Any number can run in one process.
 pub struct Platform {
     cluster: Cluster,
+    config: watch::Receiver<Arc<Config>>,
     stop: CancellationToken,
     api: tokio::task::JoinHandle<()>,
     workloads: workloads::Handle,
@@ -264,7 +267,12 @@ impl Platform {
                 );
             })
         };
-        Ok(Platform { cluster, stop, api, workloads, node, open, listeners })
+        Ok(Platform { cluster, config: live, stop, api, workloads, node, open, listeners })
+    }
+
+    /// Writes the lines of log that the platform's configuration asks for, as long as it runs.
+    pub fn follow(&self, levels: Levels) {
+        self.cluster.spawn(levels.follow(self.config.clone()));
     }
 
     /// A client of the platform's API, as the platform itself.
