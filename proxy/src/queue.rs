@@ -81,7 +81,9 @@ struct Invoked {
 struct Flight {
     counted: Arc<Counted>,
     proxied: bool,
-    _entry: drain::Entry,
+    /// None once the client speaks another protocol with the container: that ends when one of them ends it, and the
+    /// container does when it is told to stop, which it is after a drain.
+    entry: Option<drain::Entry>,
 }
 
 impl Queue {
@@ -223,11 +225,11 @@ impl Queue {
     fn enter(&self, headers: &HeaderMap) -> Flight {
         let proxied = headers.get(PROXY_REQUEST).is_some_and(|by| by == "activator");
         self.load.load.lock().enter(proxied, self.load.begun.elapsed());
-        Flight { counted: self.load.clone(), proxied, _entry: self.in_flight.enter() }
+        Flight { counted: self.load.clone(), proxied, entry: Some(self.in_flight.enter()) }
     }
 
     /// The way of one request. Read it from top to bottom.
-    async fn forward(&self, request: &mut Request<Body>, flight: Flight) -> Response<Body> {
+    async fn forward(&self, request: &mut Request<Body>, mut flight: Flight) -> Response<Body> {
         prepare(request.headers_mut());
         let place = match &self.breaker {
             None => None,
@@ -245,6 +247,9 @@ impl Queue {
             Ok(response) => {
                 if let Some(invoked) = &mut invoked {
                     invoked.code = response.status().as_u16();
+                }
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    flight.entry = None;
                 }
                 // Nothing more can be in flight when all of the response is here.
                 if response.body().is_whole() {

@@ -215,7 +215,7 @@ def bench_cold(weft, count=50):
 
 
 def bench_burst(weft):
-    for count, bar in ((25, 250), (100, 1000)):
+    for count, bar in ((1, 50), (5, 50), (25, 250), (100, 1000)):
         platform, names = at_zero(weft, "burst", count)
         with concurrent.futures.ThreadPoolExecutor(count) as pool:
             times = list(pool.map(lambda name: platform.get(name + ".default.localhost"), names))

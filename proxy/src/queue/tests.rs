@@ -11,6 +11,7 @@ use k8s_openapi::{
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Notify,
 };
@@ -564,4 +565,32 @@ async fn measures_requests_when_asked_to() {
     ] {
         assert!(text.contains(&format!("\n{line}\n")), "{line} is not in {text}");
     }
+}
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_those_who_speak_another_protocol() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let dial = Arc::new(To(listener.local_addr().expect("an address"), AtomicUsize::new(0)));
+    let container = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("the queue");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("a request"));
+        }
+        let answer =
+            b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        stream.write_all(answer).await.expect("the queue listens");
+        stream
+    });
+    let queue = Queue::new(Settings::default(), dial);
+    let asked = get(&[("host", "a"), ("connection", "upgrade"), ("upgrade", "websocket")]);
+    let response = queue.handle(asked).await;
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    let mut stream = container.await.expect("no panic");
+    let drained = tokio::time::timeout(Duration::from_secs(10), queue.drain());
+    drained.await.expect("nothing is waited for");
+    // Told to stop, the container says goodbye.
+    stream.write_all(b"bye").await.expect("the queue listens");
+    drop(stream);
+    assert_eq!(read(response).await.1, "bye");
 }
