@@ -487,6 +487,35 @@ async fn volumes_are_there_or_missed_aloud() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_volumes_follow_their_objects() {
+    let scene = Scene::start(Mode::Auto).await;
+    if !scene.node.isolated() {
+        // On the machine's own files nothing can be mounted for one container alone.
+        return scene.end().await;
+    }
+    scene
+        .put::<ConfigMap>(json!({"metadata": {"name": "m"}, "data": {"k": "old", "gone": ""}}))
+        .await;
+    // Only the new value makes it ready.
+    let spec = json!({
+        "terminationGracePeriodSeconds": 1,
+        "volumes": [{"name": "v", "projected": {"sources": [{"configMap": {"name": "m"}}]}}],
+        "containers": [{"name": "c", "image": "sh", "args": ["-c", "exec sleep 600"],
+            "readinessProbe": {"exec": {"command":
+                ["sh", "-c", "test $(cat /v/k) = new && test -e /v/more && test ! -e /v/gone"]},
+                "periodSeconds": 1},
+            "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
+    });
+    scene.create("p", spec).await;
+    scene.event("p", "Unhealthy").await;
+    let maps: Api<ConfigMap> = Api::namespaced(scene.cluster.client().clone(), "default");
+    let change = json!({"data": {"k": "new", "more": "", "gone": null}});
+    maps.patch("m", &Default::default(), &kube::api::Patch::Merge(change)).await.unwrap();
+    scene.until("p", ready).await;
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_starts_again_runs_its_pods_again() {
     for mode in MODES {
         let scene = Scene::start(mode).await;

@@ -8,16 +8,24 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
     os::unix::fs::PermissionsExt,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
+
+use futures::{StreamExt, stream::BoxStream};
 
 use k8s_openapi::api::{
     authentication::v1::TokenRequest,
     core::v1::{self as k8s, Container, KeyToPath},
 };
-use kube::{Api, api::PostParams};
+use kube::{
+    Api,
+    api::PostParams,
+    runtime::{WatchStreamExt, watcher},
+};
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
@@ -31,6 +39,10 @@ use crate::{
     },
 };
 
+pub mod projection;
+
+use projection::{File, inside};
+
 const RESOLVER: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
 /// Where containers find their image's program, whatever it is called on the machine: where `ko` puts it.
@@ -42,6 +54,8 @@ const FILE_MODE: i32 = 0o644;
 #[derive(Default)]
 pub struct PodVolumes {
     sources: OnceCell<HashMap<String, PathBuf>>,
+    /// Who writes the files of one.
+    turn: tokio::sync::Mutex<()>,
     /// The root of each container's present run.
     roots: Mutex<HashMap<String, Arc<Namespace>>>,
 }
@@ -51,13 +65,6 @@ impl PodVolumes {
     pub fn forget(&self) {
         self.roots.lock().clear();
     }
-}
-
-/// A file of a volume.
-struct Projected {
-    path: String,
-    bytes: Vec<u8>,
-    mode: i32,
 }
 
 /// A root for a run of a container whose image is `image` and whose user is `user`; none for the machine's own. The
@@ -111,13 +118,6 @@ pub async fn root(
 /// The root of the container's present run.
 pub fn present_root(pod: &PodContext, container: &Container) -> Option<Arc<Namespace>> {
     pod.volumes.roots.lock().get(&container.name).cloned()
-}
-
-/// `folder` with `path` below it; none if that leads out of it.
-fn inside(folder: &Path, path: &str) -> Option<PathBuf> {
-    let path = Path::new(path);
-    let stays = path.components().all(|it| matches!(it, Component::Normal(_) | Component::CurDir));
-    stays.then(|| if path.as_os_str().is_empty() { folder.to_owned() } else { folder.join(path) })
 }
 
 /// The image's program where it is, and where containers look for it.
@@ -255,6 +255,7 @@ async fn sources(pod: &PodContext) -> Result<HashMap<String, PathBuf>, String> {
 }
 
 async fn source(pod: &PodContext, volume: &k8s::Volume) -> Result<PathBuf, String> {
+    let _turn = pod.volumes.turn.lock().await;
     let folder = pod.folder.join("volumes").join(&volume.name);
     let told = |error: io::Error| format!("{}: {error}", folder.display());
     if let Some(host) = &volume.host_path {
@@ -298,7 +299,7 @@ async fn source(pod: &PodContext, volume: &k8s::Volume) -> Result<PathBuf, Strin
             }
             if let Some(from) = &part.service_account_token {
                 let bytes = token(pod, from).await?.into_bytes();
-                files.push(Projected {
+                files.push(File {
                     path: from.path.clone(),
                     bytes,
                     mode: mode.unwrap_or(FILE_MODE),
@@ -308,17 +309,113 @@ async fn source(pod: &PodContext, volume: &k8s::Volume) -> Result<PathBuf, Strin
     } else {
         return Err("this kind of volume cannot be had on this node".to_owned());
     }
-    for file in files {
-        let path =
-            inside(&folder, &file.path).ok_or_else(|| format!("bad path \"{}\"", file.path))?;
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(told)?;
-        }
-        fs::write(&path, file.bytes).map_err(told)?;
-        let mode = fs::Permissions::from_mode(u32::try_from(file.mode).unwrap_or(0o644));
-        fs::set_permissions(&path, mode).map_err(told)?;
-    }
+    projection::replace(&folder, &files).map_err(told)?;
     Ok(folder)
+}
+
+/// Keeps the files of a pod's volumes as the objects are that they come from, and its tokens fresh. Without end; the
+/// caller gives it up with the pod.
+pub async fn follow(pod: Arc<PodContext>) {
+    let volumes: Vec<&k8s::Volume> = changing(&pod.pod).collect();
+    let mut changes = futures::stream::SelectAll::new();
+    for (kind, name) in volumes.iter().flat_map(|it| objects(it)) {
+        let client = pod.node.cluster.client().clone();
+        changes.push(match kind {
+            Kind::ConfigMap => {
+                watched(Api::<k8s::ConfigMap>::namespaced(client, pod.namespace()), name)
+            }
+            Kind::Secret => watched(Api::<k8s::Secret>::namespaced(client, pod.namespace()), name),
+        });
+    }
+    let life = volumes
+        .iter()
+        .flat_map(|it| tokens(it))
+        .map(|it| it.expiration_seconds.unwrap_or(3600))
+        .min();
+    // As kubelet: when a fifth of its life is left.
+    let renewal = life.map(|it| Duration::from_secs(it.unsigned_abs() * 4 / 5));
+    loop {
+        let renewed = async {
+            match renewal {
+                Some(after) => tokio::time::sleep(after).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(()) = changes.next() => {}
+            () = renewed => {}
+        }
+        for volume in &volumes {
+            if let Err(why) = source(&pod, volume).await {
+                // What was there stays, as kubelet has it.
+                tracing::debug!(
+                    pod = pod.name(),
+                    volume = volume.name,
+                    why,
+                    "bring a volume up to date"
+                );
+            }
+        }
+    }
+}
+
+/// Whether there is anything to [`follow`].
+pub fn may_change(pod: &k8s::Pod) -> bool {
+    changing(pod).next().is_some()
+}
+
+/// The volumes that show what is in other objects.
+fn changing(pod: &k8s::Pod) -> impl Iterator<Item = &k8s::Volume> {
+    let volumes = pod.spec.iter().flat_map(|it| it.volumes.iter().flatten());
+    volumes.filter(|it| it.config_map.is_some() || it.secret.is_some() || it.projected.is_some())
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    ConfigMap,
+    Secret,
+}
+
+/// The objects whose data a volume shows.
+fn objects(volume: &k8s::Volume) -> Vec<(Kind, &str)> {
+    let parts = volume.projected.iter().flat_map(|it| it.sources.iter().flatten());
+    let mut found: Vec<(Kind, &str)> = Vec::new();
+    for part in parts {
+        found.extend(part.config_map.as_ref().map(|it| (Kind::ConfigMap, it.name.as_str())));
+        found.extend(part.secret.as_ref().map(|it| (Kind::Secret, it.name.as_str())));
+    }
+    found.extend(volume.config_map.as_ref().map(|it| (Kind::ConfigMap, it.name.as_str())));
+    let secret = volume.secret.as_ref().and_then(|it| it.secret_name.as_deref());
+    found.extend(secret.map(|it| (Kind::Secret, it)));
+    found
+}
+
+fn tokens(volume: &k8s::Volume) -> impl Iterator<Item = &k8s::ServiceAccountTokenProjection> {
+    let parts = volume.projected.iter().flat_map(|it| it.sources.iter().flatten());
+    parts.filter_map(|it| it.service_account_token.as_ref())
+}
+
+/// Tells whenever the object of that name is seen, at first and when it changed.
+fn watched<K>(api: Api<K>, name: &str) -> BoxStream<'static, ()>
+where
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
+{
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let events = watcher(api, config).default_backoff();
+    let seen = events.filter_map(async |event| match event {
+        Ok(watcher::Event::Apply(_) | watcher::Event::InitApply(_)) => Some(()),
+        Ok(_) => None,
+        Err(error) => {
+            tracing::debug!(%error, "watch what a volume shows; trying again");
+            None
+        }
+    });
+    seen.boxed()
 }
 
 async fn config_map(
@@ -327,7 +424,7 @@ async fn config_map(
     optional: Option<bool>,
     items: Option<&[KeyToPath]>,
     mode: Option<i32>,
-) -> Result<Vec<Projected>, String> {
+) -> Result<Vec<File>, String> {
     let api: Api<k8s::ConfigMap> =
         Api::namespaced(pod.node.cluster.client().clone(), pod.namespace());
     let found = api.get_opt(name).await.map_err(|error| error.to_string())?;
@@ -346,7 +443,7 @@ async fn secret(
     optional: Option<bool>,
     items: Option<&[KeyToPath]>,
     mode: Option<i32>,
-) -> Result<Vec<Projected>, String> {
+) -> Result<Vec<File>, String> {
     let api: Api<k8s::Secret> = Api::namespaced(pod.node.cluster.client().clone(), pod.namespace());
     let found = api.get_opt(name).await.map_err(|error| error.to_string())?;
     let data = found
@@ -362,20 +459,20 @@ fn chosen(
     optional: Option<bool>,
     items: Option<&[KeyToPath]>,
     mode: Option<i32>,
-) -> Result<Vec<Projected>, String> {
+) -> Result<Vec<File>, String> {
     let mode = mode.unwrap_or(FILE_MODE);
     let optional = optional == Some(true);
     let Some(mut data) = data else {
         return if optional { Ok(Vec::new()) } else { Err(format!("{kind} \"{name}\" not found")) };
     };
     let Some(items) = items.filter(|it| !it.is_empty()) else {
-        return Ok(data.into_iter().map(|(path, bytes)| Projected { path, bytes, mode }).collect());
+        return Ok(data.into_iter().map(|(path, bytes)| File { path, bytes, mode }).collect());
     };
     let mut files = Vec::new();
     for item in items {
         match data.remove(&item.key) {
             Some(bytes) => {
-                files.push(Projected {
+                files.push(File {
                     path: item.path.clone(),
                     bytes,
                     mode: item.mode.unwrap_or(mode),
@@ -392,7 +489,7 @@ fn downward(
     pod: &PodContext,
     items: Option<&[k8s::DownwardAPIVolumeFile]>,
     mode: Option<i32>,
-) -> Result<Vec<Projected>, String> {
+) -> Result<Vec<File>, String> {
     let value = |item: &k8s::DownwardAPIVolumeFile| {
         pod.with_facts(|facts| match (&item.field_ref, &item.resource_field_ref) {
             (Some(field), _) => environment::field_value(field, facts)
@@ -409,7 +506,7 @@ fn downward(
     };
     let file = |item: &k8s::DownwardAPIVolumeFile| {
         let mode = item.mode.or(mode).unwrap_or(FILE_MODE);
-        Ok(Projected { path: item.path.clone(), bytes: value(item)?.into_bytes(), mode })
+        Ok(File { path: item.path.clone(), bytes: value(item)?.into_bytes(), mode })
     };
     items.unwrap_or_default().iter().map(file).collect()
 }
@@ -444,19 +541,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_stay_in_their_volume() {
-        for (path, found) in [
-            ("", Some("/v")),
-            ("a/b", Some("/v/a/b")),
-            ("../x", None),
-            ("/etc", None),
-            ("a/../../x", None),
-        ] {
-            assert_eq!(inside(Path::new("/v"), path), found.map(PathBuf::from), "{path}");
-        }
-    }
-
-    #[test]
     fn keys_become_files() {
         let item = |key: &str| KeyToPath {
             key: key.to_owned(),
@@ -465,7 +549,7 @@ mod tests {
             ..KeyToPath::default()
         };
         let data = || Some(BTreeMap::from([("a".to_owned(), vec![1]), ("b".to_owned(), vec![2])]));
-        let show = |found: Result<Vec<Projected>, String>| match found {
+        let show = |found: Result<Vec<File>, String>| match found {
             Ok(files) => {
                 let files =
                     files.iter().map(|it| format!("{}:{:o}={}", it.path, it.mode, it.bytes[0]));

@@ -24,7 +24,7 @@ use crate::node::{
     reach::Reach,
     run::{PodContext, Run},
     status::{self, Facts},
-    volumes::PodVolumes,
+    volumes::{self, PodVolumes},
 };
 
 /// Events of one pod that wait for its worker: more than its containers can cause at once; who sends then
@@ -136,6 +136,10 @@ pub async fn run(
         // With a queue it is reachable when that runs.
         node.pods.add(context.reach.clone());
     }
+    let mut kept = JoinSet::new();
+    if node.template.is_some() && volumes::may_change(&pod) {
+        kept.spawn(volumes::follow(context.clone()));
+    }
     let (events, happened) = mpsc::channel(EVENTS);
     let (start, starts) = Start::begin(&node.starts);
     let mut worker = Worker {
@@ -151,6 +155,7 @@ pub async fn run(
         events,
         stops: HashMap::new(),
         runs: JoinSet::new(),
+        _volumes: kept,
         told_at: Instant::now() + FIRST_STATUS,
         start: Some(start),
         answered: None,
@@ -188,6 +193,8 @@ struct Worker {
     /// How to stop the runs that there are, by container.
     stops: HashMap<usize, watch::Sender<Option<Instant>>>,
     runs: JoinSet<()>,
+    /// What keeps the volumes up to date; it ends with the worker.
+    _volumes: JoinSet<()>,
     /// When the first status is written at the latest, once all containers run.
     told_at: Instant,
     /// Held while the pod starts.
