@@ -207,6 +207,14 @@ fn reconcile_route(
     }
     let found =
         seen.route.and_then(|it| it.status.as_ref()).expect("what is observed has a status");
+    // A route without revisions fails as its configuration does. Who waits is told the cause first; the status that says
+    // so leads to the next plan.
+    let before = service.status.as_ref().map_or(&[][..], |it| &it.conditions);
+    let is_cause = condition::is_false(&status.conditions, CONFIGURATIONS_READY)
+        && !condition::is_false(before, CONFIGURATIONS_READY);
+    if is_cause && condition::is_false(&found.conditions, condition::READY) {
+        return;
+    }
     take_route(status, found, now);
     let is_ready = condition::is_true(&status.conditions, ROUTES_READY);
     if is_ready && !is_migrated(&wanted.spec.traffic, &found.traffic, service_name, seen) {

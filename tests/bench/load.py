@@ -8,7 +8,7 @@ without the activator in the path. rollout: the same while the service changes t
 requests in bursts, with a scale to zero after each. Needs a release build and, to reach pods, root. Upstream promises
 the first two: knative/serving `test/performance`.
 """
-import argparse, importlib.util, os, subprocess, sys, tempfile, time
+import argparse, atexit, importlib.util, os, subprocess, sys, tempfile, time
 
 import rig
 
@@ -58,8 +58,15 @@ def slow(name, annotations, env="1"):
     return made
 
 
-def start(weft, annotations):
+def begin(weft):
+    """A platform that ends with this program, however that ends."""
     platform = base.Platform(weft)
+    atexit.register(platform.stop)
+    return platform
+
+
+def start(weft, annotations):
+    platform = begin(weft)
     platform.request("POST", SERVICES, slow("slow", annotations))
     platform.wait_ready(["slow"])
     return platform
@@ -102,7 +109,7 @@ def bench_rollout(weft):
 
 
 def bench_updown(weft, count=350_000):
-    platform = base.Platform(weft)
+    platform = begin(weft)
     platform.request("PATCH", "/api/v1/namespaces/knative-serving/configmaps/config-autoscaler",
                      {"data": {"stable-window": "6s", "scale-to-zero-grace-period": "6s"}}, "application/merge-patch+json")
     name = "updown"

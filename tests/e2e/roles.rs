@@ -21,6 +21,8 @@ const HOST: &str = "hello.default.example.com";
 /// As short as they may be, so that the test sees pods go and leases end.
 const CONFIG: &[(&str, &[(&str, &str)])] = &[
     ("config-domain", &[("example.com", "")]),
+    // The node knows the samples; nobody else does.
+    ("config-deployment", &[("registries-skipping-tag-resolving", "weft.dev")]),
     ("config-autoscaler", &[("stable-window", "6s"), ("scale-to-zero-grace-period", "6s")]),
     (
         "config-leader-election",

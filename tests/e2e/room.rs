@@ -86,10 +86,18 @@ spec: {hard: {configmaps: 2, requests.cpu: 100m, count/services.serving.knative.
         anyhow::Ok(())
     })
     .await;
-    let failed = condition(&platform, "ksvc hello", "ConfigurationsReady").await.unwrap();
-    assert_eq!(failed[..2], ["False".to_owned(), "RevisionFailed".to_owned()]);
-    let events = kubectl.run("get events --field-selector reason=FailedCreate").await.ok();
-    assert!(events.contains("Error creating: pods"), "{events}");
+    eventually(PATIENCE, "the service says so", || async {
+        match condition(&platform, "ksvc hello", "ConfigurationsReady").await? {
+            [status, reason, _] if (&*status, &*reason) == ("False", "RevisionFailed") => Ok(()),
+            found => bail!("it says {found:?}"),
+        }
+    })
+    .await;
+    eventually(PATIENCE, "an event says so too", || async {
+        let events = kubectl.run("get events --field-selector reason=FailedCreate").await.ok();
+        if events.contains("Error creating: pods") { Ok(()) } else { bail!("{events}") }
+    })
+    .await;
     let refused = kubectl.run_words(&["apply", "-f", "-"], &service("second", "1m")).await.err();
     assert!(refused.contains("exceeded quota: small, requested: count/services"), "{refused}");
     let patch = r#"{"spec":{"hard":{"requests.cpu":"1"}}}"#;

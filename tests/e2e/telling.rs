@@ -3,14 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use tests::{
-    eventually::eventually,
-    machine::may_isolate,
-    parts,
-    platform::{Platform, Settings},
-};
+use tests::{eventually::eventually, machine::may_isolate, platform::Platform};
 
-use super::protocols::origin;
+use super::protocols::{origin, with_python};
 
 /// The longest that something may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -70,8 +65,8 @@ async fn the_request_log_is_the_output_of_the_queue() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_finds_what_was_measured() {
-    let python = format!("dev.local/python={}", parts::python().display());
-    let platform = Platform::start_with(Settings::images(&[&python])).await;
+    let platform = Platform::start().await;
+    with_python(&platform);
     let data = serde_json::json!({
         "request-metrics-protocol": "prometheus",
         "logging.enable-request-log": "true",

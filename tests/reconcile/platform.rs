@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
+use jiff::Timestamp;
 use local::api::{Api, Options, user::User};
 use runtime::{clock::Clock, cluster::Cluster, events::Recorder, metrics::Metrics};
 use serde_json::{Value, json};
@@ -67,7 +68,10 @@ pub fn namespace(case: &Value) -> String {
 impl Platform {
     /// Starts everything and waits until it is installed.
     pub async fn start(namespace: &str, case: &Value, cases: &[Value]) -> Platform {
-        let clock = Clock::start();
+        // At the beginning of a second: of two failures the newer shows, by the second, so that it must not depend on the
+        // moment of the test which of them that is.
+        let second = Clock::start().now().as_second();
+        let clock = Clock::start_at(Timestamp::from_second(second).expect("it is one of today"));
         let api = Api::open(Options::in_memory(clock)).expect("memory needs no opening");
         let stop = CancellationToken::new();
         let cluster = Cluster::new(api.client(), clock, stop.clone());

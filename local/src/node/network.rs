@@ -166,6 +166,8 @@ impl Builder {
         let uplink = links.link_index("uplink")?;
         links.set_up(uplink)?;
         links.add_address(uplink, Range { address: inside, prefix: 30 })?;
+        // Pods take the machine's end of the link for a neighbour on their bridge: the router answers for it.
+        set("net/ipv4/conf/pods/proxy_arp", "1")?;
         let everything = Range { address: Ipv4Addr::UNSPECIFIED, prefix: 0 };
         links.add_route(everything, outside)?;
         let outer = machine.link_index(&name)?;

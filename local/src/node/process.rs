@@ -266,6 +266,11 @@ mod tests {
         let _listeners = [&one, &two].map(|pod| {
             pod.visit(|| TcpListener::bind("0.0.0.0:80")).expect("each has its own ports")
         });
+        let from_machine = std::net::TcpStream::connect_timeout(
+            &(one.address, 80).into(),
+            std::time::Duration::from_secs(10),
+        );
+        assert!(from_machine.is_ok(), "{from_machine:?}");
         let service = network.visit(|| TcpListener::bind("0.0.0.0:81")).unwrap();
         let address = service.local_addr().unwrap();
         let (mut launch, mut reader) = launch("hostname");
