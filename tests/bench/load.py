@@ -119,7 +119,7 @@ def bench_updown(weft, count=350_000):
     answered, bad, most, bursts = 0, 0, 0, 0
     while answered < count:
         platform.wait_zero()
-        load = Load("http://%s:%s/" % tuple(platform.gateway), name + ".default.localhost", 10, 50)
+        load = Load("http://%s:%s/" % tuple(platform.gateway), name + ".default.localhost", 2, 50)
         while load.process.poll() is None:
             time.sleep(0.5)
             most = max(most, len(platform.request("GET", "/api/v1/namespaces/default/pods")["items"]))
