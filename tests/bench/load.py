@@ -8,7 +8,7 @@ without the activator in the path. rollout: the same while the service changes t
 requests in bursts, with a scale to zero after each. Needs a release build and, to reach pods, root. Upstream promises
 the first two: knative/serving `test/performance`.
 """
-import argparse, atexit, importlib.util, os, subprocess, sys, tempfile, time
+import atexit, importlib.util, os, subprocess, sys, tempfile, time
 
 import rig
 
@@ -133,17 +133,5 @@ def bench_updown(weft, count=350_000):
 BENCHES = {"steady": bench_steady, "rollout": bench_rollout, "updown": bench_updown}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weft", default=os.path.join(os.path.dirname(__file__), "../../target/release/weft"))
-    parser.add_argument("what", nargs="*", help=" ".join(BENCHES) + " (all by default)")
-    args = parser.parse_args()
-    weft = os.path.abspath(args.weft)
-    if not os.path.exists(weft):
-        sys.exit("no %s: cargo build --release" % weft)
-    for what in args.what or BENCHES:
-        BENCHES[what](weft)
-
-
 if __name__ == "__main__":
-    main()
+    base.main(__doc__, BENCHES)

@@ -254,17 +254,18 @@ BENCHES = {"start": bench_start, "idle": bench_idle, "ready": bench_ready, "cold
            "many": bench_many, "zero": bench_zero}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(about, benches):
+    """Runs the benches that the command line names, all by default."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weft", default=os.path.join(os.path.dirname(__file__), "../../target/release/weft"))
-    parser.add_argument("what", nargs="*", help=" ".join(BENCHES) + " (all by default)")
+    parser.add_argument("what", nargs="*", help=" ".join(benches) + " (all by default)")
     args = parser.parse_args()
     weft = os.path.abspath(args.weft)
     if not os.path.exists(weft):
         sys.exit("no %s: cargo build --release" % weft)
-    for what in args.what or BENCHES:
-        BENCHES[what](weft)
+    for what in args.what or benches:
+        benches[what](weft)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, BENCHES)
