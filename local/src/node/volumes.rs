@@ -185,11 +185,16 @@ fn resolver(pod: &PodContext, router: std::net::Ipv4Addr) -> io::Result<Option<P
     let text = format!(
         "nameserver {router}\nsearch {namespace}.svc.{domain} svc.{domain} {domain} {searched}\noptions ndots:5\n"
     );
-    // Running containers read it: it is not emptied for nothing.
-    if fs::read(&file).ok().as_deref() != Some(text.as_bytes()) {
-        fs::write(&file, text)?;
-    }
+    write_once(&file, &text)?;
     Ok(Some(file))
+}
+
+/// Writes a file unless it has that text: running containers read it, so it is not emptied for nothing.
+fn write_once(file: &Path, text: &str) -> io::Result<()> {
+    if fs::read(file).ok().as_deref() == Some(text.as_bytes()) {
+        return Ok(());
+    }
+    fs::write(file, text)
 }
 
 /// The file that tells the pod its own name. Source: kubernetes `pkg/kubelet/kubelet_pods.go`, `managedHostsFileContent`.
@@ -206,7 +211,7 @@ fn hosts(pod: &PodContext) -> io::Result<PathBuf> {
         text += &format!("{}\t{names}\n", alias.ip);
     }
     fs::create_dir_all(&pod.folder)?;
-    fs::write(&file, text)?;
+    write_once(&file, &text)?;
     Ok(file)
 }
 
