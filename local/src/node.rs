@@ -56,6 +56,7 @@ pub mod account;
 pub mod cgroup;
 pub mod devices;
 pub mod environment;
+pub mod first;
 pub mod identity;
 pub mod kept;
 pub mod leftovers;

@@ -91,6 +91,18 @@ pub fn new_hostname() -> io::Result<Namespace> {
     Namespace::current(Kind::Hostname)
 }
 
+/// What the calling thread starts next is the first process of a new namespace of processes, and what it starts after
+/// that is in it too.
+pub fn new_processes() -> io::Result<()> {
+    unshare(UnshareFlags::NEWPID)
+}
+
+/// What the calling thread starts is in the namespace of processes of the process that `handle`, a pidfd, holds.
+pub fn join_processes(handle: &OwnedFd) -> io::Result<()> {
+    use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+    Ok(move_into_thread_name_spaces(handle.as_fd(), ThreadNameSpaceType::PROCESS_ID)?)
+}
+
 /// Moves the calling thread into a copy of its mount namespace, from which nothing travels back.
 pub fn new_mount() -> io::Result<Namespace> {
     use rustix::mount::{MountPropagationFlags, mount_change};

@@ -3,16 +3,25 @@
 use std::{
     ffi::OsString,
     fs, io,
-    os::{fd::OwnedFd, unix::process::CommandExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use tokio::io::unix::AsyncFd;
 
-use crate::node::{identity::Identity, namespace::Namespace, network::PodNetwork, thread::Threads};
+use crate::node::{
+    first::{self, Program},
+    identity::Identity,
+    network::PodNetwork,
+    root::{self, Root},
+    thread::Threads,
+};
 
 /// What to run, and where.
 pub struct Launch {
@@ -26,8 +35,8 @@ pub struct Launch {
     pub output: OwnedFd,
     /// The pod's network and the name of its host; none in host mode.
     pub network: Option<(Arc<PodNetwork>, String)>,
-    /// The file system that the process sees; none for the machine's.
-    pub root: Option<Arc<Namespace>>,
+    /// The file system and the processes that the process sees; none for the machine's.
+    pub root: Option<Arc<Root>>,
     /// Who it is; none for who starts it.
     pub identity: Option<Identity>,
 }
@@ -54,17 +63,21 @@ pub struct Process {
     pid: Pid,
     /// Readable when the process has ended.
     handle: AsyncFd<OwnedFd>,
+    /// Whether it is the first of a namespace of processes, whom the kernel keeps from signals.
+    is_first: bool,
+    /// What it was killed for.
+    killed_for: OnceLock<Signal>,
 }
 
 impl Process {
-    fn new(pid: Pid) -> io::Result<Self> {
+    fn new(pid: Pid, is_first: bool) -> io::Result<Self> {
         let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
         #[allow(
             deprecated,
             reason = "the safe form; an owned descriptor keeps its meaning while registered"
         )]
         let handle = AsyncFd::with_interest(handle, tokio::io::Interest::READABLE)?;
-        Ok(Self { pid, handle })
+        Ok(Self { pid, handle, is_first, killed_for: OnceLock::new() })
     }
 
     /// The process's number. It names this process only until [`Process::wait`] has returned.
@@ -75,7 +88,6 @@ impl Process {
     /// Waits for the end of the process, kills what it left behind in its group, and removes it from the
     /// process table. May be given up and called again until it has returned.
     pub async fn wait(&self) -> io::Result<Exit> {
-        use std::os::fd::AsFd;
         let look = |options| {
             rustix::process::waitid(WaitId::PidFd(self.handle.get_ref().as_fd()), options)
         };
@@ -88,7 +100,9 @@ impl Process {
                     // Before it is removed, so that its number still is its group's.
                     self.kill_group();
                     look(ended)?;
-                    let signal = status.terminating_signal().map(Exit::Signal);
+                    let killed_for = self.killed_for.get().map(|it| it.as_raw());
+                    let signal = status.terminating_signal();
+                    let signal = signal.map(|it| Exit::Signal(killed_for.unwrap_or(it)));
                     let exit = signal.or_else(|| status.exit_status().map(Exit::Code));
                     return Ok(exit.unwrap_or(Exit::Code(255)));
                 }
@@ -96,8 +110,17 @@ impl Process {
         }
     }
 
-    /// Sends a signal to the process itself.
+    /// Sends a signal to the process itself. One that would end others ends a container's first process too, which
+    /// the kernel spares as long as it has no handler.
     pub fn signal(&self, signal: Signal) {
+        let ends = self.is_first && signal != Signal::KILL && !minds(self.pid(), signal);
+        let signal = if ends {
+            // Told twice is told.
+            let _ = self.killed_for.set(signal);
+            Signal::KILL
+        } else {
+            signal
+        };
         // The process may have ended meanwhile; then there is nobody to tell.
         let _ = rustix::process::pidfd_send_signal(self.handle.get_ref(), signal);
     }
@@ -108,6 +131,19 @@ impl Process {
         // Nobody left in the group is as good.
         let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
     }
+}
+
+/// Whether a process handles, ignores or holds back a signal; true when that cannot be told.
+fn minds(pid: i32, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mut sets = status.lines().filter_map(|line| line.split_once(":\t")).filter_map(
+        |(name, set)| match name {
+            "SigCgt" | "SigIgn" | "SigBlk" => Some(u64::from_str_radix(set, 16)),
+            _ => None,
+        },
+    );
+    let bit = 1 << (signal.as_raw() - 1);
+    status.is_empty() || sets.any(|set| set.is_ok_and(|set| set & bit != 0))
 }
 
 /// When a process started, in clock ticks since the machine did: together with the process's number and the
@@ -122,26 +158,43 @@ pub fn started_ticks(pid: i32) -> Option<u64> {
 impl Launch {
     /// Starts the process.
     pub async fn start(self, threads: &Threads) -> io::Result<Process> {
-        let pid = threads.run(move || self.start_here()).await?;
-        Process::new(pid).inspect_err(|_| {
+        let (pid, is_first) = threads.run(move || self.start_here()).await?;
+        Process::new(pid, is_first).inspect_err(|_| {
             // Without its handle nobody would ever end it.
             let _ = rustix::process::kill_process_group(pid, Signal::KILL);
         })
     }
 
     /// Starts it from the calling thread, which becomes what the process is to be.
-    fn start_here(&self) -> io::Result<Pid> {
+    fn start_here(&self) -> io::Result<(Pid, bool)> {
         if let Some((network, hostname)) = &self.network {
             network.enter(hostname)?;
         }
-        if let Some(root) = &self.root {
-            root.enter()?;
-        }
-        if let Some(identity) = &self.identity {
-            identity.take()?;
+        let first_in = match &self.root {
+            Some(root) if root.enter()? => Some(root),
+            _ => None,
+        };
+        let take_identity = || self.identity.as_ref().map_or(Ok(()), Identity::take);
+        if first_in.is_none() {
+            take_identity()?;
         }
         let program = self.find()?;
-        self.spawn(&program).map_err(|error| self.explained(&program, error))
+        let explained = |error| self.explained(&program, error);
+        let Some(root) = first_in else {
+            return self.spawn(&program).map(|pid| (pid, false)).map_err(explained);
+        };
+        let whole = Program::new(&program, &self.args, &self.env, &self.directory)?;
+        let pid = first::start(&whole, self.output.as_fd(), &|| {
+            root::show_processes()?;
+            take_identity()
+        });
+        let pid = pid.map_err(explained)?;
+        // Without it nothing else can be run in the container.
+        match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(handle) => root.started(handle),
+            Err(error) => tracing::warn!(%error, "hold a container's first process"),
+        }
+        Ok((pid, true))
     }
 
     /// The path of the program: as it is when it has a slash, else the first in `PATH` that may be executed.
@@ -202,7 +255,11 @@ mod tests {
     use std::{io::Read, net::TcpListener};
 
     use super::*;
-    use crate::node::{netlink::Range, network::Network};
+    use crate::node::{
+        netlink::Range,
+        network::Network,
+        root::{Additions, Template},
+    };
 
     fn launch(script: &str) -> (Launch, io::PipeReader) {
         let (reader, writer) = io::pipe().unwrap();
@@ -246,6 +303,64 @@ mod tests {
         let threads = Threads::new(false);
         let (_, text) = run(&threads, "sleep 600 & echo done").await;
         assert_eq!(text, "done\n");
+    }
+
+    #[tokio::test]
+    async fn a_containers_processes_are_its_own_and_end_with_its_first() {
+        let folder = std::env::temp_dir().join(format!("weft-first-{}", uuid::Uuid::new_v4()));
+        let threads = Threads::new(rustix::process::geteuid().is_root());
+        let template = match Template::make(&threads, &folder).await {
+            Ok(template) => template,
+            Err(error) => {
+                // What a user without the right to make namespaces gets: this error, and host mode.
+                assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+                return fs::remove_dir_all(folder).unwrap();
+            }
+        };
+        let root = async |shares_processes| {
+            let additions = Additions { shares_processes, ..Additions::default() };
+            template.root(&threads, additions).await.unwrap()
+        };
+        let start = async |root: &Arc<Root>, script: &str| {
+            let (mut launch, reader) = launch(script);
+            launch.root = Some(root.clone());
+            (launch.start(&threads).await, reader)
+        };
+        let end = async |(process, mut reader): (io::Result<Process>, io::PipeReader)| {
+            let exit = process.unwrap().wait().await.unwrap();
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            (exit, text)
+        };
+        // The pipe ends only when its last writer has: the sleeper, which has left the group, ends too.
+        let ours = "echo $$ $PPID $A; (setsid sleep 600 &); cat /proc/1/comm; exit 3";
+        let (exit, text) = end(start(&root(false).await, ours).await).await;
+        assert_eq!((exit, text.as_str()), (Exit::Code(3), "1 0 1\nsh\n"));
+        let (_, text) = end(start(&root(true).await, "echo $$").await).await;
+        assert_ne!(text, "1\n");
+
+        // Signals do what they do to other processes, with a handler and without.
+        for (script, expected) in [
+            ("echo; exec sleep 600", Exit::Signal(15)),
+            ("trap 'exit 7' TERM; echo; while :; do sleep 0.01; done", Exit::Code(7)),
+        ] {
+            let (process, mut reader) = start(&root(false).await, script).await;
+            reader.read_exact(&mut [0]).unwrap();
+            let process = process.unwrap();
+            process.signal(Signal::TERM);
+            assert_eq!(process.wait().await.unwrap(), expected, "{script}");
+        }
+
+        // Commands run later are among the container's processes, as long as it runs.
+        let container = root(false).await;
+        let first = start(&container, "exec sleep 600").await;
+        let beside = "[ $$ != 1 ] && until grep -q sleep /proc/1/comm; do :; done; echo $PPID";
+        let (exit, text) = end(start(&container, beside).await).await;
+        assert_eq!((exit, text.as_str()), (Exit::Code(0), "0\n"));
+        first.0.as_ref().unwrap().signal(Signal::KILL);
+        assert_eq!(end(first).await.0, Exit::Signal(9));
+        assert!(start(&container, "").await.0.is_err());
+        fs::remove_dir_all(folder).unwrap();
     }
 
     #[tokio::test]

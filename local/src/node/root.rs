@@ -9,9 +9,12 @@
 use std::{
     ffi::CString,
     fs, io,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{PermissionsExt, symlink},
+    },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use rustix::mount::{
@@ -46,14 +49,27 @@ const MACHINES_OWN: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 const KERNELS: [&str; 3] = ["/dev", "/proc", "/sys"];
 /// The machine's root within a container's while that is put together.
 const MACHINE: &str = "/.machine";
+/// Nothing there is a program or a device.
+const QUIET: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 const READ_ONLY: MountFlags = MountFlags::BIND.union(MountFlags::RDONLY);
 
 /// What all containers of a node see of the machine.
 pub struct Template {
     namespace: Namespace,
+    /// Whether `/proc` can be mounted here, as containers need for seeing only their own processes.
+    own_processes: bool,
     /// Where it is put together, and where containers' roots are; empty folders, in all other namespaces.
     place: PathBuf,
     root: PathBuf,
+}
+
+/// What one run of a container is in.
+pub struct Root {
+    mounts: Namespace,
+    /// Whether the container sees its own processes only.
+    own_processes: bool,
+    /// Holds its first process, once that has started.
+    first: OnceLock<OwnedFd>,
 }
 
 /// What one container sees besides.
@@ -64,6 +80,8 @@ pub struct Additions {
     /// Its limits, to be shown to it.
     pub group: Option<Group>,
     pub read_only: bool,
+    /// Whether it sees processes of others, as the pod's containers do that share theirs.
+    pub shares_processes: bool,
     /// The most that its files can take; none for half of the machine's memory.
     pub size_bytes: Option<u64>,
 }
@@ -85,8 +103,8 @@ impl Template {
         fs::create_dir_all(&root)?;
         let made = threads.run(move || {
             let namespace = namespace::new_mount()?;
-            assemble(&place)?;
-            Ok(Self { namespace, place, root })
+            let own_processes = assemble(&place)?;
+            Ok(Self { namespace, own_processes, place, root })
         });
         Ok(Arc::new(made.await?))
     }
@@ -96,9 +114,16 @@ impl Template {
         self: &Arc<Self>,
         threads: &Threads,
         additions: Additions,
-    ) -> io::Result<Arc<Namespace>> {
+    ) -> io::Result<Arc<Root>> {
         let template = self.clone();
-        threads.run(move || template.assemble_root(&additions).map(Arc::new)).await
+        let assembled = threads.run(move || {
+            Ok(Root {
+                mounts: template.assemble_root(&additions)?,
+                own_processes: template.own_processes && !additions.shares_processes,
+                first: OnceLock::new(),
+            })
+        });
+        Ok(Arc::new(assembled.await?))
     }
 
     fn assemble_root(&self, additions: &Additions) -> io::Result<Namespace> {
@@ -149,6 +174,47 @@ impl Template {
         }
         Ok(namespace)
     }
+}
+
+impl Root {
+    /// Moves the calling thread into it; what that starts is among the container's processes. Gives whether it is the
+    /// first of them, which is to call [`show_processes`].
+    pub fn enter(&self) -> io::Result<bool> {
+        self.mounts.enter()?;
+        if !self.own_processes {
+            return Ok(false);
+        }
+        match self.first.get() {
+            Some(first) => namespace::join_processes(first).map(|()| false),
+            None => namespace::new_processes().map(|()| true),
+        }
+    }
+
+    /// Takes note of the container's first process; `handle` is its pidfd.
+    pub fn started(&self, handle: OwnedFd) {
+        // Another that was first is as good: all are in one namespace.
+        let _ = self.first.set(handle);
+    }
+}
+
+/// Mounts `/proc` for the namespace of processes that the calling process is in.
+pub fn show_processes() -> io::Result<()> {
+    let place = Path::new("/proc");
+    mount("proc", place, "proc", QUIET, None)?;
+    guard(place)
+}
+
+/// Keeps a container from what in `processes`, a mounted `/proc`, is the whole machine's.
+fn guard(processes: &Path) -> io::Result<()> {
+    for name in MACHINES_OWN {
+        let path = processes.join(name);
+        if path.exists() {
+            mount_bind(&path, &path)?;
+            mount_remount(&path, READ_ONLY | QUIET, "")?;
+        }
+    }
+    let memory = processes.join("kcore");
+    if memory.exists() { Ok(mount_bind("/dev/null", memory)?) } else { Ok(()) }
 }
 
 impl Mount {
@@ -216,12 +282,12 @@ fn cover(folder: &Path) -> io::Result<()> {
     mount("overlay", folder, "overlay", MountFlags::NODEV, options.as_c_str()).map_err(told)
 }
 
-/// Puts the template together at `place`, an empty folder, in a mount namespace of its own.
-fn assemble(place: &Path) -> io::Result<()> {
+/// Puts the template together at `place`, an empty folder, in a mount namespace of its own. Gives whether `/proc` can
+/// be mounted.
+fn assemble(place: &Path) -> io::Result<bool> {
     let told = |what: &'static str| {
         move |error: io::Error| io::Error::other(format!("mount {what} for containers: {error}"))
     };
-    let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("tmpfs", place, "tmpfs", MountFlags::NODEV, c"mode=755")?;
     for name in SYSTEM {
         let (from, to) = (Path::new("/").join(name), place.join(name));
@@ -239,21 +305,12 @@ fn assemble(place: &Path) -> io::Result<()> {
 
     let processes = place.join("proc");
     fs::create_dir(&processes)?;
-    // Others' processes cannot be seen, where the kernel knows how to hide them.
-    if mount("proc", &processes, "proc", quiet, c"hidepid=invisible").is_err() {
+    // Other users' processes cannot be seen, where the kernel knows how to hide them.
+    let mounted = mount("proc", &processes, "proc", QUIET, c"hidepid=invisible").is_ok();
+    if !mounted {
         mount_bind_recursive("/proc", &processes).map_err(|it| told("/proc")(it.into()))?;
     }
-    for name in MACHINES_OWN {
-        let path = processes.join(name);
-        if path.exists() {
-            mount_bind(&path, &path)?;
-            mount_remount(&path, READ_ONLY | quiet, "")?;
-        }
-    }
-    let memory = processes.join("kcore");
-    if memory.exists() {
-        mount_bind("/dev/null", memory)?;
-    }
+    guard(&processes)?;
 
     let kernel = place.join("sys");
     fs::create_dir(&kernel)?;
@@ -261,9 +318,9 @@ fn assemble(place: &Path) -> io::Result<()> {
     let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
     let below = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
     for path in below.filter(|it| it.starts_with(&kernel)) {
-        mount_remount(path, READ_ONLY | quiet, "")?;
+        mount_remount(path, READ_ONLY | QUIET, "")?;
     }
-    Ok(())
+    Ok(mounted)
 }
 
 /// What of the machine an image's program needs besides the system's folders: the folder that it is in, or the one

@@ -30,11 +30,11 @@ use crate::node::{
     identity::{self, Identity},
     leftovers,
     machine::{Ended, Event},
-    namespace::Namespace,
     output::{Output, Place},
     probe::{self, Heard, QueueWatch, Target, Watch},
     process::{Exit, Launch, Process},
     reach::{Queued, Reach},
+    root::Root,
     volumes::{self, PodVolumes},
 };
 
@@ -363,7 +363,7 @@ impl Run {
         &self,
         (program, args): (String, Vec<String>),
         variables: BTreeMap<String, String>,
-        (root, identity): (Option<Arc<Namespace>>, Identity),
+        (root, identity): (Option<Arc<Root>>, Identity),
         output: io::PipeWriter,
     ) -> Launch {
         let directory = self.container.working_dir.as_deref().unwrap_or("/");

@@ -33,8 +33,7 @@ use crate::{
     images::{self, Image},
     node::{
         account, environment,
-        namespace::Namespace,
-        root::{self, Additions, Mount},
+        root::{self, Additions, Mount, Root},
         run::PodContext,
     },
 };
@@ -57,7 +56,7 @@ pub struct PodVolumes {
     /// Who writes the files of one.
     turn: tokio::sync::Mutex<()>,
     /// The root of each container's present run.
-    roots: Mutex<HashMap<String, Arc<Namespace>>>,
+    roots: Mutex<HashMap<String, Arc<Root>>>,
 }
 
 impl PodVolumes {
@@ -74,7 +73,7 @@ pub async fn root(
     container: &Container,
     image: &Image,
     user: u32,
-) -> Result<Option<Arc<Namespace>>, String> {
+) -> Result<Option<Arc<Root>>, String> {
     let wanted = container.volume_mounts.as_deref().unwrap_or_default();
     let (Some(network), Some(template)) = (&pod.node.network, &pod.node.template) else {
         for mount in wanted {
@@ -108,6 +107,7 @@ pub async fn root(
         mounts,
         group: pod.node.cgroups.group(pod, container),
         read_only: context.and_then(|it| it.read_only_root_filesystem) == Some(true),
+        shares_processes: shares_processes(pod),
         size_bytes: storage(container),
     };
     let root = template.root(&pod.node.threads, additions).await.map_err(told)?;
@@ -116,8 +116,15 @@ pub async fn root(
 }
 
 /// The root of the container's present run.
-pub fn present_root(pod: &PodContext, container: &Container) -> Option<Arc<Namespace>> {
+pub fn present_root(pod: &PodContext, container: &Container) -> Option<Arc<Root>> {
     pod.volumes.roots.lock().get(&container.name).cloned()
+}
+
+/// Whether the pod's containers see processes that are not their own.
+fn shares_processes(pod: &PodContext) -> bool {
+    let spec = pod.pod.spec.as_ref();
+    let is = |field: Option<bool>| field == Some(true);
+    spec.is_some_and(|it| is(it.share_process_namespace) || is(it.host_pid))
 }
 
 /// The image's program where it is, and where containers look for it.
