@@ -72,6 +72,7 @@ pub mod room;
 pub mod root;
 pub mod run;
 pub mod services;
+pub mod spare;
 pub mod status;
 pub mod thread;
 pub mod usage;

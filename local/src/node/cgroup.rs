@@ -168,6 +168,22 @@ impl Groups {
     }
 }
 
+impl Layout {
+    /// The same as seen where the machine's root is `folder`.
+    fn below(&self, folder: &Path) -> Self {
+        let below = |place: &Option<PathBuf>| {
+            let place = place.as_deref()?;
+            Some(folder.join(place.strip_prefix("/").unwrap_or(place)))
+        };
+        Self {
+            unified: below(&self.unified),
+            memory: below(&self.memory),
+            cpu: below(&self.cpu),
+            ..*self
+        }
+    }
+}
+
 /// The group of one container with limits.
 pub struct Group {
     layout: Layout,
@@ -177,20 +193,21 @@ pub struct Group {
 }
 
 impl Group {
-    /// Makes the group and mounts it at `place` in the calling thread's mount namespace, for reading only. `staging` is
-    /// a folder that nobody needs there any more.
-    pub fn show(&self, staging: &Path, place: &Path) -> io::Result<()> {
+    /// Makes the group and mounts it at `place` in the calling thread's mount namespace, for reading only. The machine's
+    /// root is at `machine` there, and `staging` is a folder that nobody needs any more.
+    pub fn show(&self, machine: &Path, staging: &Path, place: &Path) -> io::Result<()> {
+        let layout = self.layout.below(machine);
         let read_only =
             MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        let make = |root| make(&self.layout, root, &self.path, self.limits);
-        if self.layout.unified_limits
-            && let Some(unified) = &self.layout.unified
+        let make = |root| make(&layout, root, &self.path, self.limits);
+        if layout.unified_limits
+            && let Some(unified) = &layout.unified
         {
             mount_bind(make(unified)?, place)?;
             return Ok(mount_remount(place, MountFlags::BIND | read_only, "")?);
         }
         mount("tmpfs", staging, "tmpfs", MountFlags::empty(), c"mode=755,size=64k")?;
-        for (name, root) in [("memory", &self.layout.memory), ("cpu", &self.layout.cpu)] {
+        for (name, root) in [("memory", &layout.memory), ("cpu", &layout.cpu)] {
             let Some(root) = root else { continue };
             let folder = staging.join(name);
             fs::create_dir(&folder)?;

@@ -6,28 +6,20 @@
 //! last holder goes: after a `kill -9` the kernel has removed router, pods and links as soon as the pods'
 //! processes are gone. Two platforms have two routers and never see each other.
 
-use std::{collections::HashSet, fs, io, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{collections::HashSet, fs, io, net::Ipv4Addr, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpSocket},
-    sync::{mpsc, oneshot},
+    sync::oneshot,
 };
 
 use crate::node::{
     namespace::{self, Kind, Namespace},
     netlink::{self, Masquerade, Range, Socket},
+    spare::{self, Places, Spares},
 };
 
-/// Pods' namespaces made ahead, so that a cold start does not wait for one. Making one takes about 1 ms, so
-/// a burst drains these and then goes on at that pace.
-const SPARE_PODS: usize = 32;
-/// With fewer than so many, the next is made at once; with more there is time until the start that took the
-/// last one is over.
-const FEW_SPARE_PODS: usize = 8;
-const SPARE_PAUSE: Duration = Duration::from_millis(100);
-/// Between two looks at how many are left meanwhile.
-const SPARE_LOOK: Duration = Duration::from_millis(5);
 /// Addresses of one platform: /20, 4,094 of them. They are given out in a circle, so that an address is not
 /// used again while someone may still hold an old endpoint.
 const PREFIX: u8 = 20;
@@ -49,7 +41,7 @@ pub struct Network {
     pub internet: Result<(), String>,
     home: Arc<Namespace>,
     router_namespace: Namespace,
-    spare: tokio::sync::Mutex<mpsc::Receiver<PodNetwork>>,
+    spare: Spares<PodNetwork>,
     _masquerade: Option<Masquerade>,
 }
 
@@ -90,9 +82,9 @@ impl Network {
         std::thread::Builder::new().name("weft-network".to_owned()).spawn(move || {
             match Builder::new(services) {
                 Err(error) => drop(tell.send(Err(error))),
-                Ok((mut builder, network, spare)) => {
+                Ok((mut builder, network, places)) => {
                     if tell.send(Ok(network)).is_ok() {
-                        builder.fill(&spare);
+                        places.fill("a pod's network", || builder.pod());
                     }
                 }
             }
@@ -102,8 +94,7 @@ impl Network {
 
     /// A pod's network, made ahead or now.
     pub async fn pod(&self) -> io::Result<PodNetwork> {
-        let made = self.spare.lock().await.recv().await;
-        made.ok_or_else(|| io::Error::other("the network thread ended; see the log before this"))
+        self.spare.take().await
     }
 
     /// Runs `act`, which makes sockets, in the router.
@@ -137,7 +128,7 @@ struct Builder {
 }
 
 impl Builder {
-    fn new(services: Range) -> io::Result<(Self, Network, mpsc::Sender<PodNetwork>)> {
+    fn new(services: Range) -> io::Result<(Self, Network, Places<PodNetwork>)> {
         let home = Arc::new(Namespace::current(Kind::Network)?);
         let mut machine = Socket::route()?;
         let in_use = machine.ranges_in_use()?;
@@ -189,7 +180,7 @@ impl Builder {
         };
 
         let taken = Arc::new(Mutex::new(HashSet::new()));
-        let (spare, made) = mpsc::channel(SPARE_PODS);
+        let (places, spare) = spare::spares();
         let last = FIRST_POD - 1;
         let builder = Self { links, bridge, range, home: home.clone(), taken, last };
         let network = Network {
@@ -199,38 +190,10 @@ impl Builder {
             internet,
             home,
             router_namespace,
-            spare: tokio::sync::Mutex::new(made),
+            spare,
             _masquerade: masquerade,
         };
-        Ok((builder, network, spare))
-    }
-
-    /// Makes pods' networks until nobody takes them any more.
-    fn fill(&mut self, spare: &mpsc::Sender<PodNetwork>) {
-        loop {
-            let waits = SPARE_PAUSE.div_duration_f32(SPARE_LOOK) as u32;
-            for _ in 0..waits {
-                if spare.max_capacity() - spare.capacity() < FEW_SPARE_PODS {
-                    break;
-                }
-                std::thread::sleep(SPARE_LOOK);
-            }
-            match self.pod() {
-                Ok(pod) => {
-                    if spare.blocking_send(pod).is_err() {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(%error, "make a pod's network");
-                    if spare.is_closed() {
-                        return;
-                    }
-                    // All addresses or ports of the bridge in use: wait for a pod to end.
-                    std::thread::sleep(SPARE_PAUSE);
-                }
-            }
-        }
+        Ok((builder, network, places))
     }
 
     fn pod(&mut self) -> io::Result<PodNetwork> {

@@ -25,6 +25,7 @@ use crate::node::{
     cgroup::Group,
     devices,
     namespace::{self, Namespace},
+    spare::{self, Spares},
     thread::Threads,
 };
 
@@ -51,16 +52,18 @@ const KERNELS: [&str; 3] = ["/dev", "/proc", "/sys"];
 const MACHINE: &str = "/.machine";
 /// Nothing there is a program or a device.
 const QUIET: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+/// A container's own files.
+const FILES: MountFlags = MountFlags::NODEV.union(MountFlags::NOSUID);
 const READ_ONLY: MountFlags = MountFlags::BIND.union(MountFlags::RDONLY);
 
-/// What all containers of a node see of the machine.
+/// What all containers of a node see of the machine, and roots that are ready to be finished.
 pub struct Template {
-    namespace: Namespace,
     /// Whether `/proc` can be mounted here, as containers need for seeing only their own processes.
     own_processes: bool,
-    /// Where it is put together, and where containers' roots are; empty folders, in all other namespaces.
-    place: PathBuf,
-    root: PathBuf,
+    /// A folder that a container's root does not need while it is put together.
+    staging: PathBuf,
+    /// Namespaces as [`bare`] makes them.
+    spare: Spares<Namespace>,
 }
 
 /// What one run of a container is in.
@@ -101,12 +104,24 @@ impl Template {
         let (place, root) = (folder.join("template"), folder.join("root"));
         fs::create_dir_all(&place)?;
         fs::create_dir_all(&root)?;
-        let made = threads.run(move || {
-            let namespace = namespace::new_mount()?;
-            let own_processes = assemble(&place)?;
-            Ok(Self { namespace, own_processes, place, root })
-        });
-        Ok(Arc::new(made.await?))
+        let from = place.clone();
+        let (namespace, own_processes) = threads
+            .run(move || {
+                let namespace = namespace::new_mount()?;
+                Ok((namespace, assemble(&from)?))
+            })
+            .await?;
+        let (places, spare) = spare::spares();
+        let staging = Path::new(MACHINE).join(place.strip_prefix("/").unwrap_or(&place));
+        std::thread::Builder::new().name("weft-roots".to_owned()).spawn(move || {
+            let ready = namespace::detach_file_system();
+            places.fill("a container's root", || {
+                ready.as_ref().map_err(|error| io::Error::other(error.to_string()))?;
+                namespace.enter()?;
+                bare(&place, &root)
+            });
+        })?;
+        Ok(Arc::new(Self { own_processes, staging, spare }))
     }
 
     /// A root for one run of a container.
@@ -115,64 +130,71 @@ impl Template {
         threads: &Threads,
         additions: Additions,
     ) -> io::Result<Arc<Root>> {
-        let template = self.clone();
-        let assembled = threads.run(move || {
-            Ok(Root {
-                mounts: template.assemble_root(&additions)?,
-                own_processes: template.own_processes && !additions.shares_processes,
-                first: OnceLock::new(),
-            })
+        let mounts = self.spare.take().await?;
+        let staging = self.staging.clone();
+        let own_processes = self.own_processes && !additions.shares_processes;
+        let finished = threads.run(move || {
+            mounts.enter()?;
+            additions.make(&staging)?;
+            Ok(Root { mounts, own_processes, first: OnceLock::new() })
         });
-        Ok(Arc::new(assembled.await?))
+        Ok(Arc::new(finished.await?))
     }
+}
 
-    fn assemble_root(&self, additions: &Additions) -> io::Result<Namespace> {
-        self.namespace.enter()?;
-        let namespace = namespace::new_mount()?;
-        let root = &self.root;
-        let size = additions.size_bytes.map_or_else(String::new, |it| format!(",size={it}"));
-        let options = CString::new(format!("mode=755{size}")).expect("no zero in it");
-        let quiet = MountFlags::NODEV | MountFlags::NOSUID;
-        mount("tmpfs", root, "tmpfs", quiet, options.as_c_str())?;
-        for (name, mode) in OWN {
-            let folder = root.join(name);
-            fs::create_dir(&folder)?;
-            fs::set_permissions(&folder, fs::Permissions::from_mode(mode))?;
+/// A root with what all containers see, in a mount namespace of its own, made from the template at `place` upon the empty
+/// folder `root`. The machine's files are still there, at [`MACHINE`].
+fn bare(place: &Path, root: &Path) -> io::Result<Namespace> {
+    let namespace = namespace::new_mount()?;
+    mount("tmpfs", root, "tmpfs", FILES, c"mode=755")?;
+    for (name, mode) in OWN {
+        let folder = root.join(name);
+        fs::create_dir(&folder)?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(mode))?;
+    }
+    symlink("../run", root.join("var/run"))?;
+    for entry in fs::read_dir(place)? {
+        let (from, to) = {
+            let entry = entry?;
+            (entry.path(), root.join(entry.file_name()))
+        };
+        if from.is_symlink() {
+            symlink(fs::read_link(&from)?, &to)?;
+        } else {
+            fs::create_dir(&to)?;
+            mount_bind_recursive(&from, &to)?;
         }
-        symlink("../run", root.join("var/run"))?;
-        for entry in fs::read_dir(&self.place)? {
-            let (from, to) = {
-                let entry = entry?;
-                (entry.path(), root.join(entry.file_name()))
-            };
-            if from.is_symlink() {
-                symlink(fs::read_link(&from)?, &to)?;
-            } else {
-                fs::create_dir(&to)?;
-                mount_bind_recursive(&from, &to)?;
-            }
+    }
+    devices::share_memory(&root.join("dev"))?;
+    let machine = root.join(&MACHINE[1..]);
+    fs::create_dir(&machine)?;
+    rustix::process::pivot_root(root, &machine)?;
+    Ok(namespace)
+}
+
+impl Additions {
+    /// Finishes the root that the calling thread is in.
+    fn make(&self, staging: &Path) -> io::Result<()> {
+        if let Some(size) = self.size_bytes {
+            let options = CString::new(format!("size={size}")).expect("no zero in it");
+            mount_remount("/", FILES, options.as_c_str())?;
         }
-        devices::share_memory(&root.join("dev"))?;
-        if let Some(group) = &additions.group {
-            group.show(&self.place, &root.join("sys/fs/cgroup")).map_err(|error| {
+        if let Some(group) = &self.group {
+            group.show(MACHINE.as_ref(), staging, "/sys/fs/cgroup".as_ref()).map_err(|error| {
                 io::Error::other(format!("mount the container's control group: {error}"))
             })?;
         }
-        let machine = root.join(&MACHINE[1..]);
-        fs::create_dir(&machine)?;
-        rustix::process::pivot_root(root, &machine)?;
-        rustix::process::chdir("/")?;
-        for mount in &additions.mounts {
+        for mount in &self.mounts {
             mount.make().map_err(|error| {
                 io::Error::other(format!("mount {}: {error}", mount.target.display()))
             })?;
         }
         unmount(MACHINE, UnmountFlags::DETACH)?;
         fs::remove_dir(MACHINE)?;
-        if additions.read_only {
-            mount_remount("/", READ_ONLY | quiet, "")?;
+        if self.read_only {
+            mount_remount("/", READ_ONLY | FILES, "")?;
         }
-        Ok(namespace)
+        Ok(())
     }
 }
 
