@@ -22,6 +22,9 @@ use tests::{
     same::Bindings,
 };
 
+#[path = "admission/keys.rs"]
+mod keys;
+
 const CONFIG_MAPS: &str = "/api/v1/namespaces/knative-serving/configmaps";
 
 /// An API server with Knative's kinds and ConfigMaps.

@@ -14,6 +14,8 @@ use serde_json::Value;
 mod compare;
 #[path = "reconcile/kn.rs"]
 mod kn;
+#[path = "reconcile/live.rs"]
+mod live;
 #[path = "reconcile/platform.rs"]
 mod platform;
 #[path = "reconcile/pull_secrets.rs"]

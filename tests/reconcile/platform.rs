@@ -215,12 +215,27 @@ impl Platform {
         stand_ins::activators(&self.cluster, SYSTEM).await;
     }
 
-    async fn create(&self, path: &str, body: &Value) {
+    /// Makes an object, which must be taken.
+    pub async fn create(&self, path: &str, body: &Value) {
         let answer = self.call("system:admin", "POST", path, &[], body.to_string()).await;
         assert!(answer.status < 300, "POST {path} {body}: {}", answer.body);
     }
 
-    async fn get(&self, path: &str) -> Value {
+    /// Changes an object by a JSON patch, which must be taken.
+    pub async fn patch(&self, path: &str, body: &Value) {
+        let kind = [("content-type".to_owned(), "application/json-patch+json".to_owned())];
+        let answer = self.call("system:admin", "PATCH", path, &kind, body.to_string()).await;
+        assert_eq!(answer.status, 200, "PATCH {path} {body}: {}", answer.body);
+    }
+
+    /// Deletes an object that is there.
+    pub async fn delete(&self, path: &str) {
+        let answer = self.call("system:admin", "DELETE", path, &[], String::new()).await;
+        assert_eq!(answer.status, 200, "DELETE {path}: {}", answer.body);
+    }
+
+    /// An object, or a list, that is there.
+    pub async fn get(&self, path: &str) -> Value {
         let answer = self.call("system:admin", "GET", path, &[], String::new()).await;
         assert_eq!(answer.status, 200, "GET {path}: {}", answer.body);
         answer.body
