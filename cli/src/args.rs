@@ -225,6 +225,9 @@ pub struct GatewayRole {
     /// Address for requests from inside the cluster.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8081")]
     pub local_addr: SocketAddr,
+    /// Address for HTTPS from inside the cluster: the hosts there that have certificates, with `cluster-local-domain-tls`.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8444")]
+    pub local_https_addr: SocketAddr,
     /// URL that load reports go to.
     #[arg(long, default_value = "http://autoscaler.knative-serving.svc.cluster.local:8080")]
     pub autoscaler: String,

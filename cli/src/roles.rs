@@ -188,7 +188,8 @@ pub async fn activator(role: args::ActivatorRole, levels: Levels) -> anyhow::Res
 pub async fn gateway(role: args::GatewayRole, levels: Levels) -> anyhow::Result<()> {
     let context = start(&role.role, "weft-gateway", levels).await?;
     let (outside, inside) = (listen(role.addr).await?, listen(role.local_addr).await?);
-    let secure = listen(role.https_addr).await?;
+    let (secure, inside_secure) =
+        (listen(role.https_addr).await?, listen(role.local_https_addr).await?);
     let backend: Option<Arc<dyn Backend>> = match role.endpoints_only {
         true => None,
         false => Some(Arc::new(hold(&context, &role.autoscaler)?)),
@@ -201,11 +202,12 @@ pub async fn gateway(role: args::GatewayRole, levels: Levels) -> anyhow::Result<
     gateway.synced().await;
     context.readiness.set(true);
     let plain = serve::Settings::default();
-    let in_tls = serve::Settings { tls: Some(gateway.tls()), ..plain.clone() };
+    let in_tls = |door| serve::Settings { tls: Some(gateway.tls(door)), ..plain.clone() };
     let ports = vec![
         (outside, gateway.handler(Door::Plain { https: HTTPS }), plain.clone()),
-        (secure, gateway.handler(Door::Tls), in_tls),
-        (inside, gateway.handler(Door::Inside), plain),
+        (secure, gateway.handler(Door::Tls), in_tls(Door::Tls)),
+        (inside_secure, gateway.handler(Door::InsideTls), in_tls(Door::InsideTls)),
+        (inside, gateway.handler(Door::Inside), plain.clone()),
     ];
     forward(&context, ports).await;
     Ok(())

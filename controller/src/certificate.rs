@@ -23,6 +23,8 @@ use crate::{
 
 /// What a certificate for hosts outside the cluster is for.
 pub const EXTERNAL_DOMAIN: &str = "external-domain";
+/// What a certificate for hosts inside the cluster is for.
+pub const CLUSTER_LOCAL_DOMAIN: &str = "cluster-local-domain";
 
 /// How far a certificate is.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,11 +53,13 @@ pub fn is_wanted(owner: &ObjectMeta, config: &Config) -> bool {
     config.network.external_domain_tls && !parse_bool(refuses).unwrap_or(false)
 }
 
-/// The Certificate of `owner` for `hosts`, kept in a Secret of the same name. `label` says whose it is.
+/// The Certificate of `owner` for `hosts`, kept in a Secret of the same name. `label` says whose it is,
+/// and `purpose` what it is for.
 pub fn certificate<O: Kind>(
     owner: &O,
     its_name: &str,
     label: (&str, &str),
+    purpose: &str,
     hosts: Vec<String>,
     domain: Option<String>,
     config: &Config,
@@ -68,7 +72,7 @@ pub fn certificate<O: Kind>(
         metadata: ObjectMeta {
             name: Some(its_name.to_owned()),
             namespace: meta.namespace.clone(),
-            labels: Some(metadata::with(Map::new(), [label, (CERTIFICATE_TYPE, EXTERNAL_DOMAIN)])),
+            labels: Some(metadata::with(Map::new(), [label, (CERTIFICATE_TYPE, purpose)])),
             annotations: Some(annotations),
             owner_references: Some(vec![self::owner(owner)]),
             ..ObjectMeta::default()

@@ -218,7 +218,9 @@ fn secure(
     // The label of the UID has the name: so it is upstream. A label is shorter than a host may be.
     let label = (serving::DOMAIN_MAPPING_UID, its_name.as_str());
     let (hosts, domain) = (vec![host.to_owned()], mapping.metadata.name.clone());
-    let wanted = certificate::certificate(mapping, &its_name, label, hosts, domain, config);
+    let purpose = certificate::EXTERNAL_DOMAIN;
+    let wanted =
+        certificate::certificate(mapping, &its_name, label, purpose, hosts, domain, config);
     let standing =
         certificate::place(mapping, "*v1beta1.DomainMapping", wanted, seen.certificate, plan)
             .inspect_err(|_| {

@@ -59,6 +59,8 @@ pub enum Door {
     Tls,
     /// Plain HTTP from clients inside the cluster.
     Inside,
+    /// TLS from clients inside the cluster.
+    InsideTls,
 }
 
 /// The gateway of a cluster.
@@ -136,12 +138,12 @@ impl Gateway {
         Arc::new(move |request, from| gateway.answer(door, request, from))
     }
 
-    /// What shakes hands on the listeners of [`Door::Tls`]: with the certificate of the Ingress that
-    /// serves the host to clients outside.
-    pub fn tls(self: &Arc<Self>) -> tls::Server {
+    /// What shakes hands on the listeners of a door: with the certificate of the Ingress that serves the host to the
+    /// clients of that door.
+    pub fn tls(self: &Arc<Self>, door: Door) -> tls::Server {
         let gateway = self.clone();
         tls::Server::new(move |host| {
-            let site = gateway.routes.find(host, Visibility::External)?;
+            let site = gateway.routes.find(host, door.visibility())?;
             // What is wrong with it stands in the status of the Ingress.
             gateway.certificates.find(site.secret.as_ref()?).ok()
         })
@@ -267,7 +269,7 @@ impl Door {
     fn visibility(self) -> Visibility {
         match self {
             Door::Plain { .. } | Door::Tls => Visibility::External,
-            Door::Inside => Visibility::ClusterLocal,
+            Door::Inside | Door::InsideTls => Visibility::ClusterLocal,
         }
     }
 }
@@ -380,7 +382,7 @@ fn forwarded(headers: &mut HeaderMap, from: SocketAddr, door: Door) {
     if let Ok(value) = HeaderValue::from_maybe_shared(writer.into_inner().freeze()) {
         headers.insert(FORWARDED_FOR, value);
     }
-    if door == Door::Tls {
+    if matches!(door, Door::Tls | Door::InsideTls) {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
     } else if !headers.contains_key(FORWARDED_PROTO) {
         // A proxy before this one may have taken TLS off.

@@ -50,7 +50,7 @@ pub struct Site {
     pub paths: Arc<[Path]>,
     /// Whether clients outside are sent to HTTPS.
     pub redirect: bool,
-    /// The Secret with the certificate that clients outside are shown; none without TLS.
+    /// The Secret with the certificate that clients are shown; none without TLS.
     pub secret: Option<Key>,
     /// The hash of the Ingress, by which probers know which version is served.
     pub hash: HeaderValue,
@@ -144,10 +144,7 @@ pub fn sites(ingress: &Ingress) -> Result<Vec<Arc<Site>>, Problem> {
                 visibility,
                 paths: paths.clone(),
                 redirect: redirect && visibility == Visibility::External,
-                secret: match visibility {
-                    Visibility::External => secret(&ingress.spec.tls, host, &namespace),
-                    Visibility::ClusterLocal => None,
-                },
+                secret: secret(&ingress.spec.tls, host, visibility, &namespace),
                 hash: hash.clone(),
                 rank: (created, namespace.to_string(), ingress.name_any()),
             }));
@@ -251,10 +248,16 @@ impl Site {
     }
 }
 
-/// The Secret for `host`: of the first entry that names it, else of the first that names no host.
-fn secret(entries: &[IngressTls], host: &str, namespace: &str) -> Option<Key> {
+/// The Secret for `host`: of the first entry that names it, else, for clients outside, of the first that names no host.
+fn secret(
+    entries: &[IngressTls],
+    host: &str,
+    visibility: Visibility,
+    namespace: &str,
+) -> Option<Key> {
     let names = |entry: &&IngressTls| entry.hosts.iter().any(|it| it.eq_ignore_ascii_case(host));
-    let for_all = |entry: &&IngressTls| entry.hosts.is_empty();
+    let is_outside = visibility == Visibility::External;
+    let for_all = |entry: &&IngressTls| is_outside && entry.hosts.is_empty();
     let entry = entries.iter().find(names).or_else(|| entries.iter().find(for_all))?;
     let name = entry.secret_name.as_deref().filter(|it| !it.is_empty())?;
     let of = entry.secret_namespace.as_deref().filter(|it| !it.is_empty());
@@ -502,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn each_host_for_the_world_has_the_secret_of_its_entry() {
+    fn each_host_has_the_secret_of_its_entry() {
         let paths = || json!([to("a", json!({}))]);
         let mut object = ingress(
             "i",
@@ -518,9 +521,9 @@ mod tests {
             (json!([]), [None; 4]),
             (
                 json!([{"hosts": ["b", "in"], "secretName": "s", "secretNamespace": "o"}]),
-                [None, Some("o/s"), None, None],
+                [None, Some("o/s"), None, Some("o/s")],
             ),
-            // Without a namespace it is the Ingress's, without hosts it is for those that no other names.
+            // Without a namespace it is the Ingress's, without hosts it is for those of the world that no other names.
             (
                 json!([{"secretName": "rest"}, {"hosts": ["c"], "secretName": "s"}, {"hosts": ["c"], "secretName": "t"}]),
                 [Some("ns/rest"), Some("ns/rest"), Some("ns/s"), None],

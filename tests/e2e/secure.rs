@@ -339,3 +339,57 @@ async fn services_have_https_as_long_as_the_configuration_says_so() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_inside_have_https_as_long_as_the_configuration_says_so() {
+    let platform = super::kubectl::with_shell().await;
+    platform.apply_sample("hello.yaml").await;
+    platform.ready("hello").await;
+    let address = async |scheme: &str| {
+        let what = format!("the address of hello is {scheme}");
+        eventually(PATIENCE, &what, || async {
+            let found = platform.object("ksvc hello").await?;
+            let url = found["status"]["address"]["url"].as_str().unwrap_or_default().to_owned();
+            ensure!(url == format!("{scheme}://hello.default.svc.cluster.local"), "{url}");
+            Ok(())
+        })
+        .await;
+    };
+    address("http").await;
+    let enabled = json!({ "cluster-local-domain-tls": "Enabled" });
+    configure(&platform, "config-network", enabled).await;
+    address("https").await;
+    platform.ready("hello").await;
+    let made = certificate(&platform, "hello").await.unwrap();
+    let hosts = ["hello.default", "hello.default.svc", "hello.default.svc.cluster.local"];
+    assert_eq!(made["spec"]["dnsNames"], json!(hosts));
+    let type_ = &made["metadata"]["labels"]["networking.knative.dev/certificate-type"];
+    assert_eq!(type_, "cluster-local-domain");
+    // The world is another matter.
+    assert_eq!(platform.host("hello").await, host_outside(&platform).await);
+    if may_isolate() {
+        let secret = made["spec"]["secretName"].as_str().unwrap();
+        let kept = platform.object(&format!("secret {secret}")).await.unwrap();
+        let authority = kept["data"]["ca.crt"].as_str().unwrap();
+        for (at, host) in hosts.iter().enumerate() {
+            let script = format!(
+                "echo {authority} | base64 -d > /tmp/ca.crt; \
+                 curl -sS --max-time 30 --cacert /tmp/ca.crt https://{host}; \
+                 curl -sS --max-time 30 http://{host}"
+            );
+            let name = format!("asks-{at}");
+            platform.apply(&super::pods::script(&name, &script, "")).await;
+            let twice = "Hello World!\nHello World!";
+            super::pods::prints(&platform, &name, twice).await;
+        }
+    }
+    let disabled = json!({ "cluster-local-domain-tls": "Disabled" });
+    configure(&platform, "config-network", disabled).await;
+    address("http").await;
+}
+
+/// What the host of `hello` is while only hosts inside have certificates.
+async fn host_outside(platform: &Platform) -> String {
+    let url = platform.object("ksvc hello").await.unwrap()["status"]["url"].clone();
+    url.as_str().unwrap().strip_prefix("http://").expect("plain HTTP").to_owned()
+}

@@ -206,8 +206,9 @@ impl Platform {
         let cores = std::thread::available_parallelism().map_or(1, |it| it.get());
         let shards = Arc::new(Shards::start(cores).context("start the gateway's threads")?);
         let open = drain::Count::default();
-        let (plain, in_tls) =
-            (Serving::default(), Serving { tls: Some(gateway.tls()), ..Default::default() });
+        let in_tls = |door| Serving { tls: Some(gateway.tls(door)), ..Serving::default() };
+        let (plain, inside_tls) = (Serving::default(), in_tls(Door::InsideTls));
+        let in_tls = in_tls(Door::Tls);
         let door = Door::Plain { https: https_port.unwrap_or(HTTPS) };
         let mut ports = vec![(settings.gateway, gateway.handler(door), plain.clone())];
         if let Some(secure) = settings.secure_gateway {
@@ -225,8 +226,11 @@ impl Platform {
             },
         };
         services::gateway(cluster.client(), &system, &at).await?;
-        if let Some(inside) = node.listen(HTTP).context("open the gateway for pods")? {
-            ports.push((inside, gateway.handler(Door::Inside), plain.clone()));
+        for (port, door, serving) in
+            [(HTTP, Door::Inside, &plain), (HTTPS, Door::InsideTls, &inside_tls)]
+        {
+            let inside = node.listen(port).context("open the gateway for pods")?;
+            ports.extend(inside.map(|it| (it, gateway.handler(door), serving.clone())));
         }
         for (port, door, serving) in
             [(HTTP, Door::Plain { https: HTTPS }, &plain), (HTTPS, Door::Tls, &in_tls)]

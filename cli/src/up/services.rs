@@ -49,7 +49,7 @@ pub struct Gateway {
     pub http: u16,
     /// And this one in TLS, if any.
     pub https: Option<u16>,
-    /// Clients inside call this address at [`HTTP`]; none in host mode.
+    /// Clients inside call this address at [`HTTP`] and [`HTTPS`]; none in host mode.
     pub inside: Option<IpAddr>,
 }
 
@@ -75,7 +75,7 @@ pub async fn gateway(client: &Client, namespace: &str, at: &Gateway) -> anyhow::
         .patch_status(public, &PatchParams::default(), &Patch::Merge(&status))
         .await
         .with_context(|| format!("tell the address of the Service {public}"))?;
-    let part = Part { name: private, app: private, address: at.inside, ports: &PORTS[..1] };
+    let part = Part { name: private, app: private, address: at.inside, ports: PORTS };
     install(client, namespace, &part, json!({})).await
 }
 

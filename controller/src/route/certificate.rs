@@ -1,16 +1,19 @@
-//! The Certificates of a Route: one for each of its hosts outside the cluster.
+//! The Certificates of a Route: one for each of its hosts outside the cluster, and one for all names of each inside.
 //!
 //! Pure: objects and the configuration in, decisions out.
-//! Source: knative/serving `pkg/reconciler/route/route.go`, `externalDomainTLS`;
+//! Source: knative/serving `pkg/reconciler/route/route.go`, `externalDomainTLS` and `clusterLocalDomainTLS`;
 //! `pkg/reconciler/route/resources/certificate.go`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use api::{
     condition,
     keys::{networking::CERTIFICATE_TYPE, serving},
     networking::{Certificate, IngressTls},
-    serving::{Route, RouteStatus},
+    serving::{Address, Route, RouteStatus},
 };
 use config::{Config, domain::CLUSTER_LOCAL_DOMAIN, network::HttpProtocol};
 use jiff::Timestamp;
@@ -27,9 +30,15 @@ use crate::{
     metadata::{self, name, namespace, uid},
 };
 
+/// The domain of hosts inside the cluster, as their certificates say it.
+const INSIDE: &str = CLUSTER_LOCAL_DOMAIN;
+/// What the name of a certificate for hosts inside the cluster ends with.
+const LOCAL: &str = "-local";
+
 /// What a certificate says of its Route. The last says most, and of several certificates that is said.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Word {
+    NotEnabled(&'static str),
     Ready,
     Downgrade(String),
     NotReady(String),
@@ -48,19 +57,50 @@ pub fn secure(
     plan: &mut Plan,
     now: Timestamp,
 ) -> Result<Secured, String> {
-    let not_enabled = |status: &mut RouteStatus, why: &str| {
-        let (conditions, reason) = (&mut status.conditions, "TLSNotEnabled");
-        CONDITIONS.mark_true_because(conditions, CERTIFICATE_PROVISIONED, reason, why, now);
-    };
+    let (mut secured, mut word) =
+        outside(route, traffic, visibilities, seen, config, status, plan, now)?;
+    if config.network.cluster_local_domain_tls {
+        word = word.max(inside(route, traffic, seen, config, &mut secured, status, plan, now)?);
+    }
+    let (conditions, type_) = (&mut status.conditions, CERTIFICATE_PROVISIONED);
+    match word {
+        Word::NotEnabled(why) => {
+            CONDITIONS.mark_true_because(conditions, type_, "TLSNotEnabled", why, now);
+        }
+        Word::Ready => CONDITIONS.mark_true(conditions, type_, now),
+        Word::Downgrade(why) => {
+            CONDITIONS.mark_true_because(conditions, type_, "HTTPDowngrade", &why, now);
+        }
+        Word::NotReady(why) => {
+            CONDITIONS.mark_unknown(conditions, type_, "CertificateNotReady", &why, now);
+        }
+        Word::Failed(why) => {
+            CONDITIONS.mark_false(conditions, type_, "CertificateProvisionFailed", &why, now);
+        }
+    }
+    Ok(secured)
+}
+
+/// Sees to the certificates of the hosts outside the cluster.
+#[allow(clippy::too_many_arguments)] // What the reconciler itself has.
+fn outside(
+    route: &Route,
+    traffic: &Traffic,
+    visibilities: &BTreeMap<String, Visibility>,
+    seen: Seen,
+    config: &Config,
+    status: &mut RouteStatus,
+    plan: &mut Plan,
+    now: Timestamp,
+) -> Result<(Secured, Word), String> {
+    let none = |why| Ok((Secured::default(), Word::NotEnabled(why)));
     if !certificate::is_wanted(&route.metadata, config) {
-        not_enabled(status, "external-domain-tls is not enabled");
-        return Ok(Secured::default());
+        return none("external-domain-tls is not enabled");
     }
     let hosts = hosts(route, traffic, visibilities, config)?;
-    plan.writes.extend(orphans(seen.certificates, &hosts));
+    plan.writes.extend(orphans(seen.certificates, EXTERNAL_DOMAIN, |it| hosts.contains_key(it)));
     if hosts.is_empty() {
-        not_enabled(status, "TLS is not enabled for cluster-local");
-        return Ok(Secured::default());
+        return none("TLS is not enabled for cluster-local");
     }
     let under = config.domain.lookup(&route.metadata.labels.clone().unwrap_or_default());
     let wildcards = (seen.wildcards)(under);
@@ -70,25 +110,9 @@ pub fn secure(
         let (found, standing) = match wildcards.iter().find(|it| covers(it, host)) {
             Some(wildcard) => (Some(wildcard.clone()), certificate::standing(wildcard)),
             None => {
-                let label = (serving::ROUTE, name(&route.metadata));
-                let (hosts, under) = (vec![host.clone()], Some(under.to_owned()));
-                let wanted =
-                    certificate::certificate(route, &its_name, label, hosts, under, config);
-                let found = (seen.certificate)(&its_name);
-                let standing =
-                    certificate::place(route, "*v1.Route", wanted, found.as_deref(), plan);
-                let standing = standing.inspect_err(|_| {
-                    let message =
-                        format!("There is an existing certificate {its_name} that we don't own.");
-                    CONDITIONS.mark_false(
-                        &mut status.conditions,
-                        CERTIFICATE_PROVISIONED,
-                        "CertificateNotOwned",
-                        &message,
-                        now,
-                    );
-                })?;
-                (found, standing)
+                let hosts = vec![host.clone()];
+                let order = Order { its_name: &its_name, purpose: EXTERNAL_DOMAIN, hosts, under };
+                place(route, order, seen, config, status, plan, now)?
             }
         };
         let known = found.as_ref().map_or(&*its_name, |it| name(&it.metadata)).to_owned();
@@ -102,11 +126,7 @@ pub fn secure(
             {
                 secured.challenges.extend(certificate::challenges(&found));
             }
-            secured.tls.push(IngressTls {
-                hosts: vec![host.clone()],
-                secret_name: Some(found.spec.secret_name.clone()),
-                secret_namespace: found.metadata.namespace.clone(),
-            });
+            secured.tls.push(entry(&found, vec![host.clone()]));
             continue;
         }
         if let Standing::Waiting(challenges) = standing {
@@ -117,35 +137,108 @@ pub fn secure(
             Word::Downgrade(format!("Certificate {known} is not ready downgrade HTTP."))
         } else {
             set_url(status, host, &domain::secure_url(host, config));
-            let reason = found
-                .as_ref()
-                .and_then(|it| it.status.as_ref())
-                .and_then(|it| condition::find(&it.conditions, condition::READY)?.reason.clone());
-            let reason = reason.unwrap_or_default();
-            match found.is_some_and(|it| certificate::is_failed(&it)) {
-                true => {
-                    Word::Failed(format!("Certificate {known} fails to be provisioned: {reason}"))
-                }
-                false => Word::NotReady(format!("Certificate {known} is not ready: {reason}")),
-            }
+            unready(&known, found.as_deref())
         };
         word = word.max(said);
     }
-    let (conditions, type_) = (&mut status.conditions, CERTIFICATE_PROVISIONED);
-    match word {
-        Word::Ready => CONDITIONS.mark_true(conditions, type_, now),
-        Word::Downgrade(why) => {
-            CONDITIONS.mark_true_because(conditions, type_, "HTTPDowngrade", &why, now);
-        }
-        Word::NotReady(why) => {
-            CONDITIONS.mark_unknown(conditions, type_, "CertificateNotReady", &why, now);
-        }
-        Word::Failed(why) => {
-            CONDITIONS.mark_false(conditions, type_, "CertificateProvisionFailed", &why, now);
-        }
-    }
     secured.challenges.sort_by(|one, other| one.url.cmp(&other.url));
-    Ok(secured)
+    Ok((secured, word))
+}
+
+/// Sees to the certificates of the hosts inside the cluster. The Route's own address and URL have `https` as soon as
+/// there is one for them; until then, and beside it, they are served in plain HTTP.
+#[allow(clippy::too_many_arguments)] // What the reconciler itself has.
+fn inside(
+    route: &Route,
+    traffic: &Traffic,
+    seen: Seen,
+    config: &Config,
+    secured: &mut Secured,
+    status: &mut RouteStatus,
+    plan: &mut Plan,
+    now: Timestamp,
+) -> Result<Word, String> {
+    let (mut used, mut word) = (BTreeSet::new(), Word::Ready);
+    for tag in traffic.hosts.keys() {
+        let host = domain::host(route, tag, Visibility::ClusterLocal, config)?;
+        let names = domain::expanded(&host);
+        used.extend(names.iter().cloned());
+        let its_name = certificate_name(route, tag) + LOCAL;
+        let (purpose, hosts) = (certificate::CLUSTER_LOCAL_DOMAIN, names.clone());
+        let order = Order { its_name: &its_name, purpose, hosts, under: INSIDE };
+        let (found, standing) = place(route, order, seen, config, status, plan, now)?;
+        if standing != Standing::Ready {
+            word = word.max(unready(&its_name, found.as_deref()));
+            continue;
+        }
+        if tag.is_empty() {
+            let url = format!("https://{host}");
+            set_url(status, &host, &url);
+            status.address = Some(Address { url: Some(url) });
+        }
+        secured.tls.push(entry(&found.expect("what is ready is there"), names));
+    }
+    let purpose = certificate::CLUSTER_LOCAL_DOMAIN;
+    plan.writes.extend(orphans(seen.certificates, purpose, |it| used.contains(it)));
+    Ok(word)
+}
+
+/// A certificate of a Route's own.
+struct Order<'a> {
+    its_name: &'a str,
+    purpose: &'a str,
+    hosts: Vec<String>,
+    /// The domain that the hosts are under.
+    under: &'a str,
+}
+
+fn place(
+    route: &Route,
+    order: Order,
+    seen: Seen,
+    config: &Config,
+    status: &mut RouteStatus,
+    plan: &mut Plan,
+    now: Timestamp,
+) -> Result<(Option<Arc<Certificate>>, Standing), String> {
+    let Order { its_name, purpose, hosts, under } = order;
+    let label = (serving::ROUTE, name(&route.metadata));
+    let under = Some(under.to_owned());
+    let wanted = certificate::certificate(route, its_name, label, purpose, hosts, under, config);
+    let found = (seen.certificate)(its_name);
+    let standing = certificate::place(route, "*v1.Route", wanted, found.as_deref(), plan);
+    let standing = standing.inspect_err(|_| {
+        let message = format!("There is an existing certificate {its_name} that we don't own.");
+        CONDITIONS.mark_false(
+            &mut status.conditions,
+            CERTIFICATE_PROVISIONED,
+            "CertificateNotOwned",
+            &message,
+            now,
+        );
+    })?;
+    Ok((found, standing))
+}
+
+/// How the Ingress names a certificate.
+fn entry(found: &Certificate, hosts: Vec<String>) -> IngressTls {
+    IngressTls {
+        hosts,
+        secret_name: Some(found.spec.secret_name.clone()),
+        secret_namespace: found.metadata.namespace.clone(),
+    }
+}
+
+/// What a certificate says that is not ready.
+fn unready(known: &str, found: Option<&Certificate>) -> Word {
+    let reason = found
+        .and_then(|it| it.status.as_ref())
+        .and_then(|it| condition::find(&it.conditions, condition::READY)?.reason.clone());
+    let reason = reason.unwrap_or_default();
+    match found.is_some_and(certificate::is_failed) {
+        true => Word::Failed(format!("Certificate {known} fails to be provisioned: {reason}")),
+        false => Word::NotReady(format!("Certificate {known} is not ready: {reason}")),
+    }
 }
 
 /// The hosts outside the cluster, with their tags.
@@ -166,12 +259,16 @@ fn hosts(
     Ok(hosts)
 }
 
-/// Takes away the certificates of hosts that are no more.
-fn orphans(found: &[Arc<Certificate>], hosts: &BTreeMap<String, String>) -> Vec<Write> {
+/// Takes away the certificates for a purpose that are for hosts which are no more.
+fn orphans(
+    found: &[Arc<Certificate>],
+    purpose: &str,
+    is_used: impl Fn(&String) -> bool,
+) -> Vec<Write> {
     let is_orphan = |it: &&Arc<Certificate>| {
-        metadata::get(&it.metadata.labels, CERTIFICATE_TYPE) == EXTERNAL_DOMAIN
+        metadata::get(&it.metadata.labels, CERTIFICATE_TYPE) == purpose
             && !metadata::is_deleted(&it.metadata)
-            && !it.spec.dns_names.iter().any(|host| hosts.contains_key(host))
+            && !it.spec.dns_names.iter().any(&is_used)
     };
     let delete = |it: &Arc<Certificate>| {
         let what = format!("{}/{}", namespace(&it.metadata), name(&it.metadata));

@@ -350,10 +350,16 @@ async fn shows_the_certificates_of_the_secrets_as_they_are_now() {
     let (cluster, gateway, secrets) = gateway_and_secrets().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let to = listener.local_addr().expect("an address");
-    let settings =
-        proxy::serve::Settings { tls: Some(gateway.tls()), ..proxy::serve::Settings::default() };
-    let handler = gateway.handler(Door::Tls);
-    tokio::spawn(proxy::serve::serve(listener, handler, settings, Default::default()));
+    let inside = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let inside_to = inside.local_addr().expect("an address");
+    for (listener, door) in [(listener, Door::Tls), (inside, Door::InsideTls)] {
+        let settings = proxy::serve::Settings {
+            tls: Some(gateway.tls(door)),
+            ..proxy::serve::Settings::default()
+        };
+        let handler = gateway.handler(door);
+        tokio::spawn(proxy::serve::serve(listener, handler, settings, Default::default()));
+    }
     let rule = |host: &str, visibility: &str| json!({"hosts": [host], "visibility": visibility, "http": {"paths": [{"splits": [revision("r1", 100)]}]}});
     put(
         &cluster,
@@ -393,6 +399,13 @@ async fn shows_the_certificates_of_the_secrets_as_they_are_now() {
     ] {
         assert_eq!(ask_tls(to, host, roots).await, None, "{host}");
     }
+    // Who is inside is shown both kinds.
+    let (local, trusts_local) = certificate("in.example", "b", 2);
+    secrets.send(json!({"type": "MODIFIED", "object": local})).expect("it is watched");
+    until(inside_to, "in.example", &trusts_local, true).await;
+    until(inside_to, "a.example", &trusts_a, true).await;
+    let text = ask_tls(inside_to, "in.example", &trusts_local).await.expect("an answer");
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains(seen), "{text}");
 
     // Another certificate takes over without a restart; one that is broken or gone is shown no more.
     let (a, trusts_new) = certificate("a.example", "a", 2);

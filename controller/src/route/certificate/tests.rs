@@ -36,6 +36,10 @@ fn around() -> Around {
 }
 
 fn secured(around: &Around, tags: &[&str], local: &[&str]) -> Decided {
+    secured_from(around, tags, local, Some(format!("http://{HOST}")))
+}
+
+fn secured_from(around: &Around, tags: &[&str], local: &[&str], url: Option<String>) -> Decided {
     let target = Target {
         revision: "app-1".to_owned(),
         configuration: None,
@@ -64,7 +68,7 @@ fn secured(around: &Around, tags: &[&str], local: &[&str]) -> Decided {
         wildcards: &|_| wildcards.clone(),
         ingress: None,
     };
-    let mut status = RouteStatus { url: Some(format!("http://{HOST}")), ..RouteStatus::default() };
+    let mut status = RouteStatus { url, ..RouteStatus::default() };
     let mut plan = Plan::about(&around.route);
     let secured = secure(
         &around.route,
@@ -81,6 +85,25 @@ fn secured(around: &Around, tags: &[&str], local: &[&str]) -> Decided {
 }
 
 impl Around {
+    /// The certificate for the names of a tag inside the cluster as it is ordered, with a status.
+    fn with_local(mut self, tag: &str, status: Value) -> Around {
+        let host = domain::host(&self.route, tag, Visibility::ClusterLocal, &self.config).unwrap();
+        let mut made = certificate::certificate(
+            &self.route,
+            &(certificate_name(&self.route, tag) + "-local"),
+            (serving::ROUTE, "app"),
+            "cluster-local-domain",
+            domain::expanded(&host),
+            Some("svc.cluster.local".to_owned()),
+            &self.config,
+        );
+        made.metadata.generation = Some(1);
+        made.metadata.resource_version = Some("1".to_owned());
+        made.status = Some(serde_json::from_value(status).unwrap());
+        self.found.push(made);
+        self
+    }
+
     /// The certificate of a tag as it is ordered, with a status.
     fn with(mut self, tag: &str, status: Value) -> Around {
         let its_name = certificate_name(&self.route, tag);
@@ -91,6 +114,7 @@ impl Around {
             &self.route,
             &its_name,
             label,
+            EXTERNAL_DOMAIN,
             vec![host],
             under,
             &self.config,
@@ -155,6 +179,75 @@ fn each_host_outside_has_a_certificate() {
     let decided = secured(&around(), &[], &[""]);
     assert_eq!(decided.writes, [""; 0]);
     assert_eq!(said(&decided), "True TLSNotEnabled TLS is not enabled for cluster-local");
+}
+
+fn local(external: bool) -> Around {
+    let mut around = around();
+    around.config.network.external_domain_tls = external;
+    around.config.network.cluster_local_domain_tls = true;
+    around
+}
+
+#[test]
+fn each_host_inside_has_a_certificate_for_all_its_names() {
+    let decided = secured(&local(false), &["blue"], &["blue"]);
+    assert_eq!(decided.writes, ["Create route-u1-local", "Create route-u1-69140905-local"]);
+    let says = "Unknown CertificateNotReady Certificate route-u1-local is not ready:";
+    assert_eq!(said(&decided), says);
+
+    let around = local(false).with_local("", ready("True", ""));
+    let made = &around.found[0];
+    let hosts = ["app.ns", "app.ns.svc", "app.ns.svc.cluster.local"];
+    assert_eq!(made.spec.dns_names, hosts);
+    assert_eq!(made.spec.secret_name, "route-u1-local");
+    let type_ = metadata::get(&made.metadata.labels, CERTIFICATE_TYPE);
+    assert_eq!(type_, "cluster-local-domain");
+    let decided = secured(&around, &[], &[]);
+    assert_eq!((decided.writes, said(&secured(&around, &[], &[]))), (vec![], "True".to_owned()));
+    let tls = decided.secured.unwrap().tls;
+    assert_eq!((&*tls[0].hosts, tls.len()), (&hosts.map(str::to_owned)[..], 1));
+    assert_eq!(tls[0].secret_name.as_deref(), Some("route-u1-local"));
+    // The host outside is another matter.
+    assert_eq!(decided.status.url, Some(format!("http://{HOST}")));
+    let address = decided.status.address.and_then(|it| it.url);
+    assert_eq!(address.as_deref(), Some("https://app.ns.svc.cluster.local"));
+}
+
+#[test]
+fn the_url_of_a_route_inside_follows_its_certificate() {
+    let url = |scheme: &str| Some(format!("{scheme}://app.ns.svc.cluster.local"));
+    for (status, scheme, says) in [
+        ("True", "https", "True"),
+        (
+            "Unknown",
+            "http",
+            "Unknown CertificateNotReady Certificate route-u1-local is not ready: Why",
+        ),
+        (
+            "False",
+            "http",
+            "False CertificateProvisionFailed Certificate route-u1-local fails to be provisioned: Why",
+        ),
+    ] {
+        let around = local(true).with_local("", ready(status, "Why"));
+        let decided = secured_from(&around, &[], &[""], url("http"));
+        assert_eq!(decided.status.url, url(scheme), "{status}");
+        assert_eq!(said(&decided), says);
+    }
+}
+
+#[test]
+fn the_worst_of_both_sides_is_said() {
+    let around = local(true).with("", ready("True", "")).with_local("", ready("Unknown", "Slow"));
+    let decided = secured(&around, &[], &[]);
+    assert!(said(&decided).starts_with("Unknown CertificateNotReady Certificate route-u1-local"));
+    assert_eq!(decided.status.url, Some(format!("https://{HOST}")));
+    let around = local(true).with("", ready("True", "")).with_local("", ready("True", ""));
+    let decided = secured(&around, &[], &[]);
+    assert_eq!((&*said(&decided), decided.secured.unwrap().tls.len()), ("True", 2));
+    // A tag that is gone takes its certificate with it, that of the other side stays.
+    let around = around.with_local("blue", ready("True", ""));
+    assert_eq!(secured(&around, &[], &[]).writes, ["Delete route-u1-69140905-local"]);
 }
 
 #[test]
