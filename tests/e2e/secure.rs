@@ -366,7 +366,7 @@ async fn hosts_inside_have_https_as_long_as_the_configuration_says_so() {
     let type_ = &made["metadata"]["labels"]["networking.knative.dev/certificate-type"];
     assert_eq!(type_, "cluster-local-domain");
     // The world is another matter.
-    assert_eq!(platform.host("hello").await, host_outside(&platform).await);
+    assert_eq!(url(&platform, "hello", "http").await.1, "");
     if may_isolate() {
         let secret = made["spec"]["secretName"].as_str().unwrap();
         let kept = platform.object(&format!("secret {secret}")).await.unwrap();
@@ -386,10 +386,4 @@ async fn hosts_inside_have_https_as_long_as_the_configuration_says_so() {
     let disabled = json!({ "cluster-local-domain-tls": "Disabled" });
     configure(&platform, "config-network", disabled).await;
     address("http").await;
-}
-
-/// What the host of `hello` is while only hosts inside have certificates.
-async fn host_outside(platform: &Platform) -> String {
-    let url = platform.object("ksvc hello").await.unwrap()["status"]["url"].clone();
-    url.as_str().unwrap().strip_prefix("http://").expect("plain HTTP").to_owned()
 }
