@@ -14,6 +14,7 @@ use controller::revision::registry::Registries;
 use mesh::{
     ack::{self, Domains},
     gateway::{Door, Gateway, HTTPS},
+    peers::Peers,
 };
 use proxy::{
     drain,
@@ -195,10 +196,11 @@ pub async fn gateway(role: args::GatewayRole, levels: Levels) -> anyhow::Result<
         false => Some(Arc::new(hold(&context, &role.autoscaler)?)),
     };
     let upstream = Arc::new(Pool::new(Default::default()));
-    let gateway = Gateway::new(&context.cluster, backend, upstream);
+    let gateway = Gateway::new(&context.cluster, backend, upstream.clone());
     let domains = Domains::new(&role.role.system_namespace, CLUSTER_DOMAIN);
     let certificates = gateway.certificates();
-    ack::start(&context.cluster, domains, certificates, context.recorder.clone());
+    let peers = Peers::new(&context.cluster, &role.role.system_namespace, upstream);
+    ack::start(&context.cluster, domains, certificates, Some(peers), context.recorder.clone());
     gateway.synced().await;
     context.readiness.set(true);
     let plain = serve::Settings::default();

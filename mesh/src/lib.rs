@@ -3,6 +3,7 @@
 pub mod ack;
 pub mod certificates;
 pub mod gateway;
+pub mod peers;
 pub mod pick;
 pub mod services;
 pub mod table;

@@ -201,7 +201,9 @@ impl Platform {
         services::activator(cluster.client(), &system, inside).await?;
         let gateway = Gateway::new(&cluster, Some(Arc::new(activator.clone())), node.upstream());
         let domains = Domains::new(&system, CLUSTER_DOMAIN);
-        ack::start(&cluster, domains, gateway.certificates(), recorder.named("weft-gateway"));
+        let certificates = gateway.certificates();
+        // The only gateway of this cluster.
+        ack::start(&cluster, domains, certificates, None, recorder.named("weft-gateway"));
         gateway.synced().await;
         let cores = std::thread::available_parallelism().map_or(1, |it| it.get());
         let shards = Arc::new(Shards::start(cores).context("start the gateway's threads")?);

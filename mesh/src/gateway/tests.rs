@@ -1,5 +1,7 @@
 //! The gateway before a backend that a test plays.
 
+use std::net::IpAddr;
+
 use http_body_util::BodyExt;
 use proxy::hop::{Destination, SendError};
 use runtime::clock::Clock;
@@ -12,6 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::peers::{Peers, Question};
 
 /// Answers with what it was asked.
 struct Mirror;
@@ -509,4 +512,85 @@ async fn a_domain_leads_through_its_route_to_the_revision() {
     ingress("mine.example.org", 4, domain("other", "Enabled"));
     assert_eq!(ask(&gateway, EXTERNAL, &mine).await.0, 503);
     assert_eq!(ask(&gateway, EXTERNAL, &[("host", "hello.ns.example.com")]).await.0, 200);
+}
+
+/// Two gateways, each with its own view of the cluster, by the last number of their addresses.
+struct Two([Arc<Gateway>; 2]);
+
+impl Upstream for Two {
+    fn send(
+        &self,
+        to: SocketAddr,
+        _: Protocol,
+        request: Request<Body>,
+    ) -> Boxed<Result<Response<Body>, SendError>> {
+        let IpAddr::V4(ip) = to.ip() else { unreachable!("they have addresses of version 4") };
+        let gateway = self.0[usize::from(ip.octets()[3]) - 1].clone();
+        Box::pin(async move { Ok(gateway.handler(EXTERNAL)(request, to).await) })
+    }
+
+    fn probe(&self, _: SocketAddr) -> Boxed<bool> {
+        Box::pin(std::future::ready(true))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_gateways_are_asked_whether_they_serve_an_ingress() {
+    let ((cluster, first), (other, second)) = (gateway().await, gateway().await);
+    let peers = Peers::new(&cluster, "system", Arc::new(Two([first, second])));
+    peers.synced().await;
+    let spec = |name: &str| {
+        json!({"rules": [{"hosts": ["a"], "visibility": "ExternalIP",
+            "http": {"paths": [{"splits": [revision(name, 100)]}]}}]})
+    };
+    put(&cluster, 1, spec("one"));
+    put(&other, 1, spec("one"));
+    let question = |cluster: &Cluster| {
+        let ingress = cluster.cache::<Ingress>().get("ns", "i").expect("the Ingress");
+        Question::of(&ingress).expect("it has a host")
+    };
+    // Nobody knows where gateways are: this is the only one.
+    assert_eq!(peers.missing(&question(&cluster)), (None, true));
+    assert_eq!(peers.missing(&question(&cluster)), (None, false), "it is being asked");
+    peers.ask(question(&cluster)).await;
+    assert_eq!(peers.missing(&question(&cluster)), (Some(Vec::new()), false));
+
+    let named =
+        json!({"name": "weft-gateway", "namespace": "system", "uid": "s", "resourceVersion": "1"});
+    let service = json!({"metadata": named, "spec": {"ports": [{"name": "http", "port": 80}]}});
+    cluster.wrote(
+        serde_json::from_value::<k8s_openapi::api::core::v1::Service>(service).expect("a Service"),
+    );
+    let labels = json!({"kubernetes.io/service-name": "weft-gateway"});
+    let slice = json!({
+        "metadata": {"name": "weft-gateway-x", "namespace": "system", "uid": "e", "resourceVersion": "1",
+            "labels": labels},
+        "addressType": "IPv4", "ports": [{"name": "http", "port": 8080}],
+        "endpoints": [
+            {"addresses": ["10.0.0.1"]}, {"addresses": ["10.0.0.2"]},
+            {"addresses": ["10.0.0.3"], "conditions": {"ready": false}},
+        ],
+    });
+    cluster.wrote(
+        serde_json::from_value::<k8s_openapi::api::discovery::v1::EndpointSlice>(slice)
+            .expect("a slice"),
+    );
+    // A change that the second has not seen: it stands in its way as long as that lasts.
+    put(&cluster, 2, spec("two"));
+    assert_eq!(peers.missing(&question(&cluster)), (None, true));
+    peers.ask(question(&cluster)).await;
+    let late: SocketAddr = ([10, 0, 0, 2], 8080).into();
+    assert_eq!(peers.missing(&question(&cluster)), (Some(vec![late]), true));
+    let asking = peers.ask(question(&cluster));
+    let seeing = async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        put(&other, 2, spec("two"));
+    };
+    let begin = tokio::time::Instant::now();
+    tokio::join!(asking, seeing);
+    assert_eq!(peers.missing(&question(&cluster)), (Some(Vec::new()), false));
+    assert!(begin.elapsed() < std::time::Duration::from_secs(1), "it is asked again soon");
+    // What is settled is forgotten.
+    peers.forget(&Key::new("ns", "i"));
+    assert_eq!(peers.missing(&question(&cluster)), (None, true));
 }
