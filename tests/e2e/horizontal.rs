@@ -96,6 +96,17 @@ async fn a_busy_service_of_the_class_hpa_gets_a_second_pod() {
         if *ready == 2 { Ok(()) } else { bail!("{ready}") }
     })
     .await;
+    let explain = platform.weft(&["explain", "busy"]).output().unwrap();
+    let explained = String::from_utf8(explain.stdout).unwrap();
+    for part in [
+        "busy-00001\n",
+        " % (",
+        "target 50 % of what the pods request",
+        "wanted 2, from 1 to 2",
+        "next: ",
+    ] {
+        assert!(explained.contains(part), "{part:?} is not in {explained}");
+    }
     for version in Version::ALL {
         let shown = "Deployment/busy-00001-deployment cpu: ";
         let what = "the use of a busy service";
