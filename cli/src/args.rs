@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use local::node::MOST_PODS;
 
 /// Serverless on Kubernetes or on this machine alone, in one program.
 ///
@@ -96,6 +97,10 @@ pub struct Up {
     /// Run pods without network namespaces even where the machine allows them.
     #[arg(long)]
     pub host_network: bool,
+    /// Pods that run at the same time, at most; the others wait.
+    #[arg(long, value_name = "N", default_value_t = MOST_PODS,
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST_PODS)))]
+    pub max_pods: u16,
     /// Set by `--detach` on the process that stays.
     #[arg(long, hide = true)]
     pub detached: bool,

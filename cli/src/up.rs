@@ -51,6 +51,7 @@ pub async fn run(up: args::Up, json: bool, levels: Levels) -> anyhow::Result<()>
         secure_gateway,
         images: up.images,
         host_network: up.host_network,
+        max_pods: up.max_pods,
     };
     let platform = Platform::start(settings).await?;
     platform.follow(levels);

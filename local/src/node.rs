@@ -81,8 +81,10 @@ pub mod worker;
 
 /// Between signs of life of the node, as kubelet's status reports without changes.
 const HEARTBEAT: Duration = Duration::from_secs(300);
-/// Pods that the node offers to run, as kubelet's default; more are not refused.
-const PODS: u32 = 110;
+/// Most pods of a node. Pods with networks of their own are ports of one bridge, and Linux joins 1,023 to one; of these
+/// some are for networks made ahead and for pods that are still ending. Kubelet's default of 110 is for what it costs
+/// there to watch over containers, and the addresses of its node, neither of which holds here.
+pub const MOST_PODS: u16 = 960;
 
 /// The taint of nodes that are not ready.
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -117,6 +119,8 @@ pub struct Settings {
     pub name: String,
     /// Addresses of Services, all of which pods can reach.
     pub services: Range,
+    /// Pods that have a place on the node at the same time; the others wait. [`MOST_PODS`] at most.
+    pub max_pods: u16,
     /// The domain of the cluster's names, `cluster.local`.
     pub cluster_domain: String,
     /// What pods trust when they call the API, as PEM.
@@ -476,7 +480,7 @@ fn node_status(node: &Shared) -> serde_json::Value {
         "cpu": cpu_count.to_string(),
         "memory": format!("{}Ki", memory_bytes / 1024),
         "ephemeral-storage": format!("{}Ki", disk_bytes(&node.settings.data_dir) / 1024),
-        "pods": PODS.to_string(),
+        "pods": node.settings.max_pods.to_string(),
     });
     let condition = |name: &str, holds: bool, reason: &str, message: &str| {
         json!({

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
-use tests::{eventually::eventually, platform::Platform};
+use tests::{
+    eventually::eventually,
+    platform::{Platform, Settings},
+};
 
 /// Above the longest pause between two attempts to make a pod.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -185,4 +188,28 @@ async fn pods_wait_until_the_node_has_room() {
     .await;
     kubectl.run("label nodes --all disk=fast").await.ok();
     becomes(&platform, "pod picky", "/status/phase", json!("Running")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_above_the_limit_wait_for_the_others_to_end() {
+    let arguments = ["--max-pods", "1"].map(str::to_owned).to_vec();
+    let platform = Platform::start_with(Settings { arguments, ..Settings::default() }).await;
+    let nodes = platform.object("nodes").await.unwrap();
+    for offer in ["capacity", "allocatable"] {
+        assert_eq!(nodes["items"][0]["status"][offer]["pods"], "1");
+    }
+    platform.apply(&pod("first", "0", "")).await;
+    becomes(&platform, "pod first", "/status/phase", json!("Running")).await;
+    platform.apply(&service("hello", "1m")).await;
+    eventually(PATIENCE, "the revision says that there is no place", || async {
+        let found = condition(&platform, "revision hello-00001", "Ready").await?;
+        let full = "0/1 nodes are available: 1 Too many pods.";
+        if found != ["False", "Unschedulable", full].map(str::to_owned) {
+            bail!("it says {found:?}");
+        }
+        anyhow::Ok(())
+    })
+    .await;
+    platform.kubectl().run("delete pod first").await.ok();
+    platform.ready("hello").await;
 }

@@ -49,6 +49,7 @@ async fn two_platforms_run_in_one_process() {
             // This process is a test, not the binary that the samples are.
             images: vec![("dev.local/weft".to_owned(), parts::weft())],
             host_network: false,
+            max_pods: local::node::MOST_PODS,
         };
         let platform = library::Platform::start(settings).await.unwrap();
         let services: Api<Service> = Api::namespaced(platform.client().clone(), "default");

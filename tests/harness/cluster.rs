@@ -102,6 +102,7 @@ impl Cluster {
             cluster_domain: "cluster.local".to_owned(),
             certificate: certificate.pem().to_owned(),
             services: SERVICES,
+            max_pods: node::MOST_PODS,
             environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         };
         let node = Node::start(seen.clone(), settings).await.expect("the node starts");

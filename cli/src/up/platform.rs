@@ -79,6 +79,8 @@ pub struct Settings {
     pub images: Vec<(String, PathBuf)>,
     /// Pods share the machine's network.
     pub host_network: bool,
+    /// Pods that run at the same time, at most.
+    pub max_pods: u16,
 }
 
 /// A platform that runs. Any number can run in one process.
@@ -147,6 +149,7 @@ impl Platform {
                 cluster_domain: CLUSTER_DOMAIN.to_owned(),
                 certificate: certificate.pem().to_owned(),
                 services: SERVICES,
+                max_pods: settings.max_pods,
                 environment: BTreeMap::from([("PATH".to_owned(), PATH.to_owned())]),
             },
         )

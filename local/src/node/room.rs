@@ -81,13 +81,18 @@ impl Room {
 
     fn insufficient(&self, demand: &Demand, node: &Node) -> Vec<String> {
         let offered = node.status.as_ref().and_then(|it| it.allocatable.as_ref());
+        let most = offered.and_then(|it| it.get("pods")).and_then(|it| parse(&it.0).ok());
+        let most = most.and_then(|it| usize::try_from(it.units()).ok());
+        let has_no_place = most.is_some_and(|most| self.pods.len() >= most);
         let is_too_much = |(name, wanted): &(&String, &Amount)| {
             let offered = offered.and_then(|it| it.get(*name));
             let offered = offered.and_then(|it| parse(&it.0).ok()).unwrap_or(Amount::ZERO);
             let taken = self.taken.get(*name).copied().unwrap_or(Amount::ZERO);
             **wanted > Amount::ZERO && taken.plus(**wanted) > offered
         };
-        demand.iter().filter(is_too_much).map(|(name, _)| format!("Insufficient {name}")).collect()
+        let too_much = demand.iter().filter(is_too_much);
+        let too_much = too_much.map(|(name, _)| format!("Insufficient {name}"));
+        too_much.chain(has_no_place.then(|| "Too many pods".to_owned())).collect()
     }
 
     fn has_port_of(&self, spec: &PodSpec) -> bool {
@@ -306,6 +311,28 @@ mod tests {
         check(&room, asking(json!({"cpu": "500m"})), None);
         assert!(room.leave(&key("a")) && !room.leave(&key("a")));
         check(&room, asking(json!({"cpu": "2"})), None);
+    }
+
+    #[test]
+    fn a_node_has_only_so_many_pods() {
+        let mut full = node(Value::Null);
+        let status = full.status.as_mut().unwrap();
+        let most = serde_json::from_value(json!({"cpu": "2", "pods": "2"})).unwrap();
+        status.allocatable = Some(most);
+        let mut room = Room::default();
+        let check = |room: &Room, cpu: &str, expected: Option<&str>| {
+            let found = room.refusal(&pod("new", asking(json!({"cpu": cpu}))), &full, &is_queue);
+            assert_eq!(found.as_deref(), expected, "{cpu}");
+        };
+        for name in ["a", "b"] {
+            check(&room, "0", None);
+            room.enter(Key::new("ns", name), pod(name, json!({})), &is_queue);
+        }
+        check(&room, "0", Some("0/1 nodes are available: 1 Too many pods."));
+        let both = "0/1 nodes are available: 1 Insufficient cpu, 1 Too many pods.";
+        check(&room, "3", Some(both));
+        room.leave(&Key::new("ns", "a"));
+        check(&room, "2", None);
     }
 
     #[test]

@@ -86,6 +86,7 @@ impl Scene {
             outputs: outputs.clone(),
             name: "weft".to_owned(),
             services: Range { address: "10.96.0.0".parse().unwrap(), prefix: 16 },
+            max_pods: 110,
             cluster_domain: "cluster.local".to_owned(),
             certificate: "certificate".to_owned(),
             environment: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
