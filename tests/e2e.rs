@@ -38,3 +38,5 @@ mod secure;
 mod several;
 #[path = "e2e/telling.rs"]
 mod telling;
+#[path = "e2e/volumes.rs"]
+mod volumes;

@@ -30,6 +30,7 @@ mod allocate;
 pub mod answer;
 mod authorize;
 mod call;
+mod claims;
 mod create;
 mod definitions;
 mod delete;

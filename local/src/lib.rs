@@ -17,5 +17,6 @@ pub mod quota;
 pub mod schema;
 pub mod selector;
 pub mod serve;
+pub mod storage;
 pub mod store;
 pub mod workloads;

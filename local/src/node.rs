@@ -18,7 +18,7 @@ use std::{
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1 as k8s;
+use k8s_openapi::api::{core::v1 as k8s, storage::v1::StorageClass};
 use kube::{
     Api, Resource,
     api::{Patch, PatchParams, PostParams},
@@ -41,6 +41,7 @@ use crate::{
     node::{
         account::Accounts,
         cgroup::Groups,
+        claims::{Around, Verdict},
         netlink::Range,
         network::Network,
         output::Outputs,
@@ -50,10 +51,12 @@ use crate::{
         thread::Threads,
         usage::Meter,
     },
+    storage,
 };
 
 pub mod account;
 pub mod cgroup;
+pub mod claims;
 pub mod devices;
 pub mod environment;
 pub mod first;
@@ -157,6 +160,8 @@ pub struct Shared {
     /// The address of the machine as pods see it.
     pub host_ip: String,
     pub pods_folder: PathBuf,
+    /// The data of persistent volumes.
+    pub volumes_folder: PathBuf,
     /// What tells this boot of the machine from others.
     pub boot: String,
     news: mpsc::Sender<News>,
@@ -252,6 +257,9 @@ impl Node {
         }
         let machine = machine();
         let recorder = Recorder::start(&cluster, "kubelet");
+        let volumes_folder = fs::canonicalize(&settings.data_dir)
+            .unwrap_or_else(|_| settings.data_dir.clone())
+            .join("volumes");
         let (news, waiting) = mpsc::channel(NEWS);
         let shared = Arc::new(Shared {
             news,
@@ -271,6 +279,7 @@ impl Node {
                 .map_or_else(|| Ipv4Addr::LOCALHOST.to_string(), |it| it.router.to_string()),
             network,
             pods_folder,
+            volumes_folder: volumes_folder.clone(),
             boot,
             last_host_address: AtomicU32::new(0),
             cluster,
@@ -289,6 +298,12 @@ impl Node {
         announce(&shared).await.context("announce the node")?;
         node.spawn(heartbeat(shared.clone()));
         node.spawn(account::renew(shared.clone()));
+        shared.cluster.spawn(storage::serve(
+            shared.cluster.clone(),
+            shared.settings.name.clone(),
+            volumes_folder,
+            recorder.named("persistentvolume-controller"),
+        ));
         node.spawn(record(recorder, waiting));
         node.tasks.spawn(watch_pods(shared, node.tasks.clone(), node.stop.clone()));
         Ok(node)
@@ -554,8 +569,12 @@ async fn watch_pods(node: Arc<Shared>, tasks: TaskTracker, stop: CancellationTok
     let mut changes = cache.changes();
     let itself: Cache<k8s::Node> = node.cluster.cache();
     let mut news_of_itself = itself.changes();
+    let storage = Storage::of(&node.cluster);
+    let mut news_of_storage = storage.claims.changes();
+    news_of_storage.also(&storage.volumes);
+    news_of_storage.also(&storage.classes);
     tokio::select! {
-        () = itself.synced() => {}
+        () = async { tokio::join!(itself.synced(), storage.synced()); } => {}
         () = stop.cancelled() => return,
     }
     let mut workers: HashMap<Key, Worker> = HashMap::new();
@@ -567,6 +586,8 @@ async fn watch_pods(node: Arc<Shared>, tasks: TaskTracker, stop: CancellationTok
             keys = changes.next() => keys,
             // Its labels, taints and resources decide what it has room for.
             _ = news_of_itself.next() => waiting.keys().cloned().collect(),
+            // As does what is there of the volumes that pods claim.
+            _ = news_of_storage.next() => waiting.keys().cloned().collect(),
             () = stop.cancelled() => return,
         };
         if keys.is_empty() {
@@ -600,11 +621,21 @@ async fn watch_pods(node: Arc<Shared>, tasks: TaskTracker, stop: CancellationTok
             };
             let Some(bind) = ours(&pod, &node.settings.name) else { continue };
             let is_ours = |container: &k8s::Container| worker::has_queue(&node, container);
-            let this = itself.get("", &node.settings.name);
-            let refusal = this.filter(|_| bind).and_then(|it| room.refusal(&pod, &it, &is_ours));
-            if let Some(why) = refusal {
+            let this = itself.get("", &node.settings.name).filter(|_| bind);
+            let refusal = this.and_then(|this| match storage.verdict(&pod, &this, &room) {
+                Verdict::Refused(why) => Some((why, Vec::new())),
+                // It is told only when it stays so.
+                Verdict::Coming(claims) => Some((String::new(), claims)),
+                Verdict::Ready => room.refusal(&pod, &this, &is_ours).map(|why| (why, Vec::new())),
+            });
+            if let Some((why, claims)) = refusal {
+                for claim in claims {
+                    tasks.spawn(select_node(node.clone(), key.namespace.clone(), claim));
+                }
                 let is_news = waiting.insert(key, why.clone()).is_none_or(|before| before != why);
-                if let Some(telling) = unschedulable(&node, &pod, why, is_news) {
+                if !why.is_empty()
+                    && let Some(telling) = unschedulable(&node, &pod, why, is_news)
+                {
                     tasks.spawn(telling);
                 }
                 continue;
@@ -617,6 +648,46 @@ async fn watch_pods(node: Arc<Shared>, tasks: TaskTracker, stop: CancellationTok
             workers.insert(key, Worker { uid, news });
             tasks.spawn(worker::run(node.clone(), pod, receiver, bind, stop.clone()));
         }
+    }
+}
+
+/// What is there of the volumes that pods claim.
+struct Storage {
+    claims: Cache<k8s::PersistentVolumeClaim>,
+    volumes: Cache<k8s::PersistentVolume>,
+    classes: Cache<StorageClass>,
+}
+
+impl Storage {
+    fn of(cluster: &Cluster) -> Storage {
+        Storage { claims: cluster.cache(), volumes: cluster.cache(), classes: cluster.cache() }
+    }
+
+    async fn synced(&self) {
+        tokio::join!(self.claims.synced(), self.volumes.synced(), self.classes.synced());
+    }
+
+    fn verdict(&self, pod: &k8s::Pod, node: &k8s::Node, room: &Room) -> Verdict {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let around = Around {
+            claim: &|name| self.claims.get(namespace, name),
+            volume: &|name| self.volumes.get("", name),
+            class: &|name| self.classes.get("", name),
+            is_taken: &|name| room.has_claim(namespace, name),
+        };
+        claims::verdict(pod, node, &around)
+    }
+}
+
+/// Tells a claim that waits for its first pod that the pod will be on this node.
+async fn select_node(node: Arc<Shared>, namespace: Arc<str>, claim: String) {
+    let api: Api<k8s::PersistentVolumeClaim> =
+        Api::namespaced(node.cluster.client().clone(), &namespace);
+    let annotations = json!({storage::plan::SELECTED_NODE: node.settings.name});
+    let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+    match api.patch(&claim, &PatchParams::default(), &patch).await {
+        Ok(claim) => node.cluster.wrote(claim),
+        Err(error) => tracing::warn!(claim, %error, "tell a claim of its first pod"),
     }
 }
 

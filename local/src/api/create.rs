@@ -9,8 +9,8 @@ use super::call::Call;
 use super::query::{self, WriteOptions};
 use super::status::{Cause, Refusal, Status};
 use super::{
-    admit, allocate, authorize, definitions, key_of, limits, namespaces, pods, quota, resource_of,
-    seconds, view,
+    admit, allocate, authorize, claims, definitions, key_of, limits, namespaces, pods, quota,
+    resource_of, seconds, view,
 };
 use crate::apply::managed;
 use crate::kinds::Kind;
@@ -81,6 +81,7 @@ pub fn insert(
         allocate::before_create(server, &kind, &mut value)?;
         pods::before_create(server, &kind, &mut value)?;
         limits::before_create(server, &kind, &mut value)?;
+        claims::before_create(server, &kind, &mut value);
         let before = admit::admit(call, "CREATE", &mut value, None, options.dry_run)?;
         if before {
             kind.default_admitted(&mut value);

@@ -12,7 +12,8 @@ use super::create::{self, CHANGED, Inserted, causes, name_of, store_refusal};
 use super::query::{self, WriteOptions};
 use super::status::{Cause, Refusal, Status};
 use super::{
-    Server, admit, allocate, authorize, definitions, delete, namespaces, pods, resource_of, view,
+    Server, admit, allocate, authorize, claims, definitions, delete, namespaces, pods, resource_of,
+    view,
 };
 use crate::apply::{last_applied, managed};
 use crate::kinds::Kind;
@@ -189,6 +190,9 @@ pub fn replace(
     }
     if !problems.is_empty() {
         return Err(Status::invalid(&kind.group, &kind.kind, &call.path.name, problems));
+    }
+    if subresource.is_empty() {
+        claims::before_update(server, &kind, &new, old)?;
     }
     admit::validate(call, "UPDATE", &new, Some(old), options.dry_run)?;
     authorize::check_escalation(server, &call.user, &kind, &new)?;

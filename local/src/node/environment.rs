@@ -187,6 +187,20 @@ pub fn command_line(
 
 /// Replaces `$(NAME)` by the variable's value; an unknown name stays as it is, and `$$` is one `$`.
 pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
+    expand_with(text, |name| variables.get(name).map(String::as_str))
+}
+
+/// The names of the variables that [`expand`] would look for.
+pub fn names(text: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    expand_with(text, |name| {
+        names.push(name);
+        None
+    });
+    names
+}
+
+fn expand_with<'a, 'v>(text: &'a str, mut value: impl FnMut(&'a str) -> Option<&'v str>) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {
@@ -198,7 +212,7 @@ pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
         } else if let Some((name, after)) =
             rest.strip_prefix('(').and_then(|inner| inner.split_once(')'))
         {
-            match variables.get(name) {
+            match value(name) {
                 Some(value) => expanded.push_str(value),
                 None => expanded.extend(["$(", name, ")"]),
             }

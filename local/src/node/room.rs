@@ -10,8 +10,8 @@ use std::{
 
 use k8s_openapi::{
     api::core::v1::{
-        Container, Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodAffinityTerm, PodSpec,
-        Taint, Toleration,
+        Container, Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod,
+        PodAffinityTerm, PodSpec, Taint, Toleration,
     },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
@@ -20,6 +20,7 @@ use runtime::cluster::Key;
 use crate::{
     demand::{self, Demand},
     schema::quantity::{Amount, parse},
+    storage::plan::claims_of,
     workloads::selector,
 };
 
@@ -51,6 +52,12 @@ impl Room {
             }
         }
         true
+    }
+
+    /// Whether a pod of the namespace that has its place uses that claim.
+    pub fn has_claim(&self, namespace: &str, claim: &str) -> bool {
+        let mut pods = self.pods.iter().filter(|(key, _)| &*key.namespace == namespace);
+        pods.any(|(_, (pod, _))| claims_of(pod).any(|it| it == claim))
     }
 
     /// Why the pod cannot be on the node now; none when it can.
@@ -166,7 +173,7 @@ fn not_for(spec: &PodSpec, node: &Node) -> Option<String> {
     let required =
         required.and_then(|it| it.required_during_scheduling_ignored_during_execution.as_ref());
     let is_selected = pairs.all(|(key, value)| label(node, key) == Some(value))
-        && required.is_none_or(|it| it.node_selector_terms.iter().any(|it| fits(it, node)));
+        && required.is_none_or(|it| is_chosen(it, node));
     (!is_selected).then(|| "node(s) didn't match Pod's node affinity/selector".to_owned())
 }
 
@@ -180,7 +187,12 @@ fn bears(toleration: &Toleration, taint: &Taint) -> bool {
     (effect.is_empty() || effect == taint.effect) && (key.is_empty() || key == taint.key) && value
 }
 
-/// Whether the node is what one of a list of terms asks for. A term that asks for nothing gets nothing.
+/// Whether the node is what one of a selector's terms asks for.
+pub fn is_chosen(by: &NodeSelector, node: &Node) -> bool {
+    by.node_selector_terms.iter().any(|it| fits(it, node))
+}
+
+/// Whether the node is what a term asks for. A term that asks for nothing gets nothing.
 fn fits(term: &NodeSelectorTerm, node: &Node) -> bool {
     let labels = || term.match_expressions.iter().flatten();
     let fields = || term.match_fields.iter().flatten();

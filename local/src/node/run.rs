@@ -340,9 +340,9 @@ impl Run {
         let identity = identity::wanted(&self.context.pod, &self.container)
             .map_err(blocked("CreateContainerConfigError"))?;
         volumes::begin_message(&self.context, &self.container);
-        let root = volumes::root(&self.context, &self.container, &image, identity.user)
+        let root = volumes::root(&self.context, &self.container, &image, identity.user, &variables)
             .await
-            .map_err(blocked("CreateContainerError"))?;
+            .map_err(|(reason, message)| blocked(reason)(message))?;
         let (pipe, writer) = io::pipe().map_err(not_started)?;
         let labels = self.context.pod.metadata.labels.as_ref();
         let output =

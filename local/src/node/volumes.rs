@@ -36,11 +36,15 @@ use crate::{
         root::{self, Additions, Mount, Root},
         run::PodContext,
     },
+    storage::plan,
 };
 
+pub mod ownership;
 pub mod projection;
+pub mod sub_path;
 
-use projection::{File, inside};
+use ownership::Access;
+use projection::File;
 
 const RESOLVER: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
@@ -52,12 +56,25 @@ const FILE_MODE: i32 = 0o644;
 /// One pod's volumes.
 #[derive(Default)]
 pub struct PodVolumes {
-    sources: OnceCell<HashMap<String, PathBuf>>,
+    sources: OnceCell<HashMap<String, VolumeSource>>,
     /// Who writes the files of one.
     turn: tokio::sync::Mutex<()>,
     /// The root of each container's present run.
     roots: Mutex<HashMap<String, Arc<Root>>>,
 }
+
+/// Where a volume is on the machine.
+struct VolumeSource {
+    path: PathBuf,
+    /// Whether containers may only read it, whatever their mounts say.
+    read_only: bool,
+}
+
+/// Why a container cannot have its files: a reason and a message for its status.
+pub type Failure = (&'static str, String);
+
+const BAD_CONFIG: &str = "CreateContainerConfigError";
+const NOT_CREATED: &str = "CreateContainerError";
 
 impl PodVolumes {
     /// Lets go of the containers' roots: they end with their last process.
@@ -66,17 +83,17 @@ impl PodVolumes {
     }
 }
 
-/// A root for a run of a container whose image is `image` and whose user is `user`; none for the machine's own. The
-/// error is for the container's status.
+/// A root for a run of a container whose image is `image` and whose user is `user`; none for the machine's own.
+/// `variables` are the container's.
 pub async fn root(
     pod: &PodContext,
     container: &Container,
     image: &Image,
     user: u32,
-) -> Result<Option<Arc<Root>>, String> {
-    let wanted = container.volume_mounts.as_deref().unwrap_or_default();
+    variables: &BTreeMap<String, String>,
+) -> Result<Option<Arc<Root>>, Failure> {
     let (Some(network), Some(template)) = (&pod.node.network, &pod.node.template) else {
-        for mount in wanted {
+        for mount in container.volume_mounts.iter().flatten() {
             let message = format!(
                 "volume \"{}\" is not at {}: nothing can be mounted here; run as root for volumes",
                 mount.name, mount.mount_path
@@ -85,8 +102,8 @@ pub async fn root(
         }
         return Ok(None);
     };
-    let told = |error: io::Error| error.to_string();
-    let own = volume_mounts(pod, wanted).await?;
+    let told = |error: io::Error| (NOT_CREATED, error.to_string());
+    let own = volume_mounts(pod, container, variables).await?;
     let mut last = vec![Mount { source: hosts(pod).map_err(told)?, ..Mount::at(HOSTS) }];
     if let Some(target) = &container.termination_message_path {
         last.push(Mount { source: message_file(pod, container), ..Mount::at(target) });
@@ -94,7 +111,7 @@ pub async fn root(
     if let Some(source) = resolver(pod, network.router).map_err(told)? {
         last.push(Mount { source, ..Mount::at(RESOLVER) });
     }
-    if let Some(source) = account::folder(pod).await? {
+    if let Some(source) = account::folder(pod).await.map_err(|it| (NOT_CREATED, it))? {
         last.push(Mount { source, read_only: true, ..Mount::at(account::PLACE) });
     }
     // What the container itself mounts at such a place counts more.
@@ -140,27 +157,38 @@ fn program(container: &Container, image: &Image, user: u32) -> Vec<Mount> {
 /// What the container mounts of the pod's volumes, those within others after them.
 async fn volume_mounts(
     pod: &PodContext,
-    wanted: &[k8s::VolumeMount],
-) -> Result<Vec<Mount>, String> {
+    container: &Container,
+    variables: &BTreeMap<String, String>,
+) -> Result<Vec<Mount>, Failure> {
+    let wanted = container.volume_mounts.as_deref().unwrap_or_default();
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let sources = pod.volumes.sources.get_or_try_init(|| sources(pod)).await?;
+    let sources = pod.volumes.sources.get_or_try_init(|| sources(pod)).await;
+    let sources = sources.map_err(|why| (NOT_CREATED, why))?;
     let mut mounts = Vec::new();
     for mount in wanted {
+        let name = &mount.name;
         let source =
-            sources.get(&mount.name).ok_or_else(|| format!("no volume \"{}\"", mount.name))?;
-        let sub = mount.sub_path.as_deref().unwrap_or_default();
-        let source = inside(source, sub).ok_or_else(|| format!("bad subPath \"{sub}\""))?;
-        if !source.exists() {
-            fs::create_dir_all(&source)
-                .map_err(|error| format!("{}: {error}", source.display()))?;
-        }
+            sources.get(name).ok_or_else(|| (NOT_CREATED, format!("no volume \"{name}\"")))?;
+        let part = sub_path::wanted(mount, variables).map_err(|why| (BAD_CONFIG, why))?;
         // Seen from within a container a link would lead elsewhere.
-        let source =
-            fs::canonicalize(&source).map_err(|error| format!("{}: {error}", source.display()))?;
+        let path = match &*part {
+            "" => fs::canonicalize(&source.path)
+                .map_err(|error| (NOT_CREATED, format!("{}: {error}", source.path.display())))?,
+            part => sub_path::find(&source.path, part).map_err(|error| {
+                // What is wrong would tell containers of the machine's files.
+                tracing::warn!(pod = pod.name(), volume = name, part, %error, "find a part of a volume");
+                let of = &container.name;
+                let message = format!(
+                    "failed to prepare subPath for volumeMount \"{name}\" of container \"{of}\""
+                );
+                (BAD_CONFIG, message)
+            })?,
+        };
         let target = Path::new("/").join(&mount.mount_path);
-        mounts.push(Mount { source, target, read_only: mount.read_only == Some(true) });
+        let read_only = source.read_only || mount.read_only == Some(true);
+        mounts.push(Mount { source: path, target, read_only });
     }
     mounts.sort_by_key(|it| it.target.components().count());
     Ok(mounts)
@@ -254,16 +282,108 @@ pub fn message(pod: &PodContext, container: &Container, limit: usize) -> Option<
 }
 
 /// Makes the pod's volumes: where each of them is on the machine.
-async fn sources(pod: &PodContext) -> Result<HashMap<String, PathBuf>, String> {
+async fn sources(pod: &PodContext) -> Result<HashMap<String, VolumeSource>, String> {
     let mut sources = HashMap::new();
     for volume in pod.pod.spec.iter().flat_map(|it| it.volumes.iter().flatten()) {
         let failed = |why: String| {
             format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name)
         };
         let path = source(pod, volume).await.map_err(failed)?;
-        sources.insert(volume.name.clone(), path);
+        let claim = volume.persistent_volume_claim.as_ref();
+        let read_only = match claim {
+            Some(claim) => claim.read_only == Some(true),
+            None => {
+                let is_data = volume.empty_dir.is_some() || volume.ephemeral.is_some();
+                !is_data && volume.host_path.is_none()
+            }
+        };
+        sources.insert(volume.name.clone(), VolumeSource { path, read_only });
     }
     Ok(sources)
+}
+
+/// The group that the pod wants its files to have.
+fn group(pod: &PodContext) -> Option<u32> {
+    let context = pod.pod.spec.as_ref()?.security_context.as_ref()?;
+    context.fs_group.and_then(|it| u32::try_from(it).ok())
+}
+
+/// The user whom all containers of the pod name, if it is one.
+fn only_user(pod: &PodContext) -> Option<u32> {
+    let spec = pod.pod.spec.as_ref()?;
+    let common = spec.security_context.as_ref().and_then(|it| it.run_as_user);
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let mut users =
+        containers.map(|it| it.security_context.as_ref().and_then(|it| it.run_as_user).or(common));
+    let first = users.next()??;
+    users.all(|it| it == Some(first)).then_some(u32::try_from(first).ok()?)
+}
+
+/// The folder of what a pod claims.
+async fn claimed(pod: &PodContext, name: &str, read_only: bool) -> Result<PathBuf, String> {
+    let namespace = pod.namespace();
+    let cluster = &pod.node.cluster;
+    let claim = cluster.cache::<k8s::PersistentVolumeClaim>().get(namespace, name);
+    let claim = claim.ok_or_else(|| format!("persistentvolumeclaim \"{name}\" not found"))?;
+    if claim.metadata.deletion_timestamp.is_some() {
+        return Err(format!("persistentvolumeclaim \"{name}\" is being deleted"));
+    }
+    let is_own = plan::is_own_claim(&pod.pod, name);
+    if let Some(why) = plan::not_made_for(&pod.pod, &claim).filter(|_| is_own) {
+        return Err(why);
+    }
+    let phase = claim.status.as_ref().and_then(|it| it.phase.as_deref()).unwrap_or_default();
+    let volume = claim.spec.as_ref().and_then(|it| it.volume_name.as_deref()).unwrap_or_default();
+    if phase != "Bound" || volume.is_empty() {
+        return Err(format!(
+            "PVC {namespace}/{name} has non-bound phase (\"{phase}\") or empty pvc.Spec.VolumeName (\"{volume}\")"
+        ));
+    }
+    let found = cluster.cache::<k8s::PersistentVolume>().get("", volume);
+    let found = found.ok_or_else(|| format!("persistentvolume \"{volume}\" not found"))?;
+    let told = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
+    let spec = found.spec.as_ref();
+    if let Some(host) = spec.and_then(|it| it.host_path.as_ref()) {
+        return machines_own(host);
+    }
+    let folder = if plan::is_own(&found) {
+        let folder = plan::folder_of(&pod.node.volumes_folder, volume);
+        if !folder.exists() {
+            let made = fs::create_dir_all(&folder)
+                .and_then(|()| fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)));
+            made.map_err(|error| told(&folder, error))?;
+        }
+        folder
+    } else if let Some(local) = spec.and_then(|it| it.local.as_ref()) {
+        PathBuf::from(&local.path)
+    } else {
+        return Err("this kind of volume cannot be had on this node".to_owned());
+    };
+    if let Some(group) = group(pod) {
+        let access = if read_only { Access::Read } else { Access::Write };
+        let context = pod.pod.spec.as_ref().and_then(|it| it.security_context.as_ref());
+        let policy = context.and_then(|it| it.fs_group_change_policy.as_deref());
+        let is_lazy = policy == Some("OnRootMismatch");
+        let place = folder.clone();
+        let given = tokio::task::spawn_blocking(move || {
+            if is_lazy && ownership::is_given(&fs::metadata(&place)?, group, access) {
+                return Ok(());
+            }
+            ownership::give(&place, group, access)
+        });
+        let given = given.await.map_err(|error| error.to_string())?;
+        given.map_err(|error| told(&folder, error))?;
+    }
+    Ok(folder)
+}
+
+/// What of the machine a volume shows as it is.
+fn machines_own(host: &k8s::HostPathVolumeSource) -> Result<PathBuf, String> {
+    let path = PathBuf::from(&host.path);
+    if matches!(host.type_.as_deref(), Some("DirectoryOrCreate")) {
+        fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(path)
 }
 
 async fn source(pod: &PodContext, volume: &k8s::Volume) -> Result<PathBuf, String> {
@@ -271,15 +391,21 @@ async fn source(pod: &PodContext, volume: &k8s::Volume) -> Result<PathBuf, Strin
     let folder = pod.folder.join("volumes").join(&volume.name);
     let told = |error: io::Error| format!("{}: {error}", folder.display());
     if let Some(host) = &volume.host_path {
-        let path = PathBuf::from(&host.path);
-        if matches!(host.type_.as_deref(), Some("DirectoryOrCreate")) {
-            fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        }
-        return Ok(path);
+        return machines_own(host);
     }
+    if let Some(claim) = &volume.persistent_volume_claim {
+        return claimed(pod, &claim.claim_name, claim.read_only == Some(true)).await;
+    }
+    if volume.ephemeral.is_some() {
+        return claimed(pod, &plan::own_claim(&pod.pod, &volume.name), false).await;
+    }
+    let group = group(pod);
     fs::create_dir_all(&folder).map_err(told)?;
     if volume.empty_dir.is_some() {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).map_err(told)?;
+        if let Some(group) = group {
+            ownership::give(&folder, group, Access::Write).map_err(told)?;
+        }
         return Ok(folder);
     }
     let mut files = Vec::new();
@@ -311,17 +437,17 @@ async fn source(pod: &PodContext, volume: &k8s::Volume) -> Result<PathBuf, Strin
             }
             if let Some(from) = &part.service_account_token {
                 let bytes = token(pod, from).await?.into_bytes();
-                files.push(File {
-                    path: from.path.clone(),
-                    bytes,
-                    mode: mode.unwrap_or(FILE_MODE),
-                });
+                // Its user's alone, where it is known who that is.
+                let owner = only_user(pod);
+                let is_private = owner.is_some() || group.is_some();
+                let mode = if is_private { 0o600 } else { mode.unwrap_or(FILE_MODE) };
+                files.push(File { path: from.path.clone(), bytes, mode, owner });
             }
         }
     } else {
         return Err("this kind of volume cannot be had on this node".to_owned());
     }
-    projection::replace(&folder, &files).map_err(told)?;
+    projection::replace(&folder, &files, group).map_err(told)?;
     Ok(folder)
 }
 
@@ -478,7 +604,10 @@ fn chosen(
         return if optional { Ok(Vec::new()) } else { Err(format!("{kind} \"{name}\" not found")) };
     };
     let Some(items) = items.filter(|it| !it.is_empty()) else {
-        return Ok(data.into_iter().map(|(path, bytes)| File { path, bytes, mode }).collect());
+        return Ok(data
+            .into_iter()
+            .map(|(path, bytes)| File { path, bytes, mode, owner: None })
+            .collect());
     };
     let mut files = Vec::new();
     for item in items {
@@ -488,6 +617,7 @@ fn chosen(
                     path: item.path.clone(),
                     bytes,
                     mode: item.mode.unwrap_or(mode),
+                    owner: None,
                 });
             }
             None if optional => {}
@@ -518,7 +648,7 @@ fn downward(
     };
     let file = |item: &k8s::DownwardAPIVolumeFile| {
         let mode = item.mode.or(mode).unwrap_or(FILE_MODE);
-        Ok(File { path: item.path.clone(), bytes: value(item)?.into_bytes(), mode })
+        Ok(File { path: item.path.clone(), bytes: value(item)?.into_bytes(), mode, owner: None })
     };
     items.unwrap_or_default().iter().map(file).collect()
 }

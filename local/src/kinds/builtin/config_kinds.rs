@@ -146,12 +146,7 @@ pub(super) const CLAIM: Strategy = Strategy {
     default: |object| fill(child(object, "spec"), "volumeMode", "Filesystem"),
     prepare_create: |object| {
         object["status"] = json!({"phase": "Pending"});
-        let metadata = child(object, "metadata");
-        let mut finalizers = list(metadata, "finalizers").to_vec();
-        if !finalizers.contains(&json!("kubernetes.io/pvc-protection")) {
-            finalizers.push("kubernetes.io/pvc-protection".into());
-            metadata["finalizers"] = finalizers.into();
-        }
+        protect(object, "kubernetes.io/pvc-protection");
     },
     validate: |object| {
         let spec = &object["spec"];
@@ -182,6 +177,7 @@ pub(super) const CLAIM: Strategy = Strategy {
         }
         errors
     },
+    validate_update: update_claim,
     ..PLAIN
 };
 
@@ -191,9 +187,60 @@ pub(super) const VOLUME: Strategy = Strategy {
         fill(spec, "persistentVolumeReclaimPolicy", "Retain");
         fill(spec, "volumeMode", "Filesystem");
     },
-    prepare_create: |object| object["status"] = json!({"phase": "Pending"}),
+    prepare_create: |object| {
+        object["status"] = json!({"phase": "Pending"});
+        protect(object, "kubernetes.io/pv-protection");
+    },
     ..PLAIN
 };
+
+/// Keeps an object until its user lets go of it.
+fn protect(object: &mut Value, finalizer: &str) {
+    let metadata = child(object, "metadata");
+    let mut finalizers = list(metadata, "finalizers").to_vec();
+    if !finalizers.contains(&json!(finalizer)) {
+        finalizers.push(finalizer.into());
+        metadata["finalizers"] = finalizers.into();
+    }
+}
+
+/// A claim asks for the same as before; only more of it once it is bound, and what was left open may be said.
+fn update_claim(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = (CLAIM.validate)(new);
+    let is_bound = text(&old["status"], "phase") == "Bound";
+    let (asked, mut before) = (&new["spec"], old["spec"].clone());
+    // What was left open may be said once. An empty class is a choice, an empty name is none.
+    let open = [
+        ("volumeName", text(&before, "volumeName").is_empty()),
+        ("storageClassName", !has(&before, "storageClassName")),
+    ];
+    for (field, _) in open.into_iter().filter(|(field, is_open)| *is_open && has(asked, field)) {
+        before[field] = asked[field].clone();
+    }
+    if is_bound {
+        if has(asked, "volumeAttributesClassName") {
+            before["volumeAttributesClassName"] = asked["volumeAttributesClassName"].clone();
+        }
+        child(&mut before, "resources")["requests"] = asked["resources"]["requests"].clone();
+        let amount = |value: &Value| value.as_str().and_then(|it| quantity::parse(it).ok());
+        let requested = |spec: &Value| amount(&spec["resources"]["requests"]["storage"]);
+        // Volumes that somebody made may have more than was asked for.
+        let is_less = requested(asked) < requested(&old["spec"]);
+        if is_less && requested(asked) < amount(&old["status"]["capacity"]["storage"]) {
+            errors.push(FieldError::forbidden(
+                "spec.resources.requests.storage",
+                "field can not be less than status.capacity",
+            ));
+        }
+    }
+    if *asked != before {
+        errors.push(FieldError::forbidden(
+            "spec",
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
+        ));
+    }
+    errors
+}
 
 fn only_name(secret: &mut Value) {
     if let Some(fields) = secret.as_object_mut() {

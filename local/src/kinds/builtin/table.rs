@@ -213,8 +213,13 @@ pub(in crate::kinds) fn row(kind: &str, object: &Value, now: Timestamp) -> Vec<V
         ],
         "StorageClass" => {
             let expands = flag(object, "allowVolumeExpansion");
+            let annotations = &object["metadata"]["annotations"];
+            let is_default = ["storageclass.kubernetes.io", "storageclass.beta.kubernetes.io"]
+                .iter()
+                .any(|it| text(annotations, &format!("{it}/is-default-class")) == "true");
+            let mark = if is_default { " (default)" } else { "" };
             vec![
-                name,
+                format!("{}{mark}", text(&object["metadata"], "name")).into(),
                 text(object, "provisioner").into(),
                 text(object, "reclaimPolicy").into(),
                 text(object, "volumeBindingMode").into(),

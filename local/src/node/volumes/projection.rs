@@ -6,11 +6,13 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     fs, io,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{PermissionsExt, lchown, symlink},
     path::{Component, Path, PathBuf},
 };
 
 use sha2::{Digest, Sha256};
+
+use super::ownership::{self, Access};
 
 /// The link to the folder that holds the files of now.
 const NOW: &str = "..data";
@@ -21,10 +23,13 @@ pub struct File {
     pub path: String,
     pub bytes: Vec<u8>,
     pub mode: i32,
+    /// Whose it is; root's where nobody is named.
+    pub owner: Option<u32>,
 }
 
-/// Makes `files` what is in `folder`; nothing is touched when they are there already.
-pub fn replace(folder: &Path, files: &[File]) -> io::Result<()> {
+/// Makes `files` what is in `folder`, readable for `group` if one is given; nothing is touched when they are there
+/// already.
+pub fn replace(folder: &Path, files: &[File], group: Option<u32>) -> io::Result<()> {
     let version = version(files);
     let before = fs::read_link(folder.join(NOW)).ok();
     if before.as_deref() == Some(Path::new(&version)) {
@@ -42,9 +47,18 @@ pub fn replace(folder: &Path, files: &[File]) -> io::Result<()> {
         fs::write(&path, &file.bytes)?;
         let mode = u32::try_from(file.mode).unwrap_or(0o644);
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        if file.owner.is_some() {
+            lchown(&path, file.owner, None)?;
+        }
         names.extend(
             Path::new(&file.path).components().next().map(|it| OsString::from(it.as_os_str())),
         );
+    }
+    if let Some(group) = group {
+        if before.is_none() {
+            ownership::give(folder, group, Access::Read)?;
+        }
+        ownership::give(&place, group, Access::Read)?;
     }
     let new = folder.join("..data_tmp");
     symlink(&version, &new)?;
@@ -117,8 +131,17 @@ mod tests {
                 path: (*path).to_owned(),
                 bytes: text.as_bytes().to_vec(),
                 mode: 0o600,
+                owner: None,
             };
-            replace(&folder, &wanted.iter().map(file).collect::<Vec<_>>()).unwrap();
+            // Everybody may give what they have to their own group.
+            let group = rustix::process::getegid().as_raw();
+            replace(&folder, &wanted.iter().map(file).collect::<Vec<_>>(), Some(group)).unwrap();
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+            assert_eq!(mode(&folder) & 0o2050, 0o2050);
+            for path in wanted.iter().map(|(path, _)| folder.join(path)) {
+                assert_eq!(mode(&path), 0o640);
+                assert_eq!(mode(path.parent().unwrap()) & 0o2050, 0o2050);
+            }
             let found = ["a", "c", "deep/b"].into_iter().filter_map(|path| {
                 let text = fs::read_to_string(folder.join(path)).ok()?;
                 Some(format!("{path}={text}"))
@@ -128,8 +151,8 @@ mod tests {
             let hidden = hidden.filter(|it| it.as_encoded_bytes().starts_with(b".."));
             assert_eq!(hidden.count(), 2, "the link and what it leads to");
         }
-        let bad = File { path: "../out".to_owned(), bytes: Vec::new(), mode: 0o644 };
-        assert!(replace(&folder, &[bad]).is_err());
+        let bad = File { path: "../out".to_owned(), bytes: Vec::new(), mode: 0o644, owner: None };
+        assert!(replace(&folder, &[bad], None).is_err());
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -399,7 +399,11 @@ pub(super) fn volume(volume: &Value, age: Value) -> Vec<Value> {
         text(&spec["capacity"], "storage").into(),
         modes(spec, "accessModes").into(),
         text(spec, "persistentVolumeReclaimPolicy").into(),
-        text(status, "phase").into(),
+        if has(&volume["metadata"], "deletionTimestamp") {
+            "Terminating".into()
+        } else {
+            text(status, "phase").into()
+        },
         claim.into(),
         text(spec, "storageClassName").into(),
         or_unset(text(spec, "volumeAttributesClassName")).into(),
