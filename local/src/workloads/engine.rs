@@ -423,6 +423,8 @@ impl Engine {
         let (client, news, clock) = (self.client.clone(), self.news.clone(), self.clock);
         let events = self.events.clone();
         self.busy.insert(work.clone());
+        let more = self.world.writing(&work, &plan.writes);
+        self.enqueue_all(more);
         self.actions.spawn(async move {
             let told = carry_out(&client, &news, kind, &meta, plan).await;
             let (result, notes) = match told {
@@ -571,6 +573,8 @@ impl Engine {
 
     fn finish(&mut self, work: Work, result: Result<(), String>) {
         self.busy.remove(&work);
+        let more = self.world.written(&work);
+        self.enqueue_all(more);
         if let Work::Namespace(key) = &work
             && !self.world.namespaces.contains_key(key)
         {

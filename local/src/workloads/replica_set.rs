@@ -31,6 +31,8 @@ pub struct Seen<'a> {
     pub pods: Vec<&'a Pod>,
     /// Pods of the namespace that nobody controls.
     pub orphans: Vec<&'a Pod>,
+    /// How many pods it is to have by a write that is on its way.
+    pub growing: Option<i32>,
     /// How many pods of related ReplicaSets are on a node; only asked when shrinking.
     pub crowd: &'a dyn Fn(&str) -> usize,
     /// What the last attempt to carry out the plan failed with.
@@ -48,7 +50,7 @@ pub fn plan(set: &ReplicaSet, seen: &Seen, now: Timestamp) -> Plan {
         }
     }
     let active: Vec<&Pod> = seen.pods.iter().copied().filter(|pod| pod.is_active()).collect();
-    let wanted = set.replicas.max(0) as usize;
+    let wanted = set.replicas.max(seen.growing.unwrap_or(0)).max(0) as usize;
     if is_kept && active.len() < wanted {
         grow(&mut plan, set, wanted - active.len());
     } else if is_kept && active.len() > wanted {

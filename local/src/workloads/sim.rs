@@ -420,6 +420,38 @@ fn scaling_to_zero_and_back_takes_one_write_a_stage() {
 }
 
 #[test]
+fn pods_of_a_replica_set_that_grows_do_not_wait_for_it() {
+    let mut sim = Sim::new();
+    sim.create(Kind::Deployment, deployment(0, json!({"type": "RollingUpdate"})));
+    let set = Key::new("ns", &sim.names(Kind::ReplicaSet)[0]);
+    // Seen, and not yet followed.
+    let key = Key::new("ns", "web");
+    let body = json!({"spec": {"replicas": 2}});
+    let part = Part::Main;
+    let resource = Kind::Deployment.resource();
+    sim.apply(Write::Merge { resource, key: key.clone(), part, body });
+    sim.todo.clear();
+    let plan = |sim: &Sim, work| sim.world.plan(work, None, "certificate", sim.now).unwrap().2;
+    let (deployment, pods) = (Work::Deployment(key), Work::ReplicaSet(set.clone()));
+    let writes = plan(&sim, &deployment).writes;
+    assert_eq!(sim.world.writing(&deployment, &writes), [pods.clone()]);
+
+    let text =
+        sim.objects[&(Kind::ReplicaSet.resource(), set.clone())]["spec"]["template"].to_string();
+    sim.world.keep_template(Kind::ReplicaSet, set, text.into());
+    let creates = plan(&sim, &pods).writes;
+    assert!(creates.iter().all(|it| matches!(it, Write::Create { .. })));
+    assert_eq!(creates.len(), 2);
+    creates.into_iter().for_each(|it| sim.apply(it));
+    assert_eq!(plan(&sim, &pods).writes.len(), 0, "neither more nor fewer");
+
+    // The write failed: the size is what it was.
+    assert_eq!(sim.world.written(&deployment), [pods.clone()]);
+    let writes = plan(&sim, &pods).writes;
+    assert!(writes.len() == 2 && writes.iter().all(|it| matches!(it, Write::Delete { .. })));
+}
+
+#[test]
 fn a_rolling_update_stays_within_its_bounds() {
     let mut sim = Sim::new();
     let bounds =

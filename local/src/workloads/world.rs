@@ -20,7 +20,7 @@ use super::{
     },
     owners::Graph,
     replica_set,
-    resources::{Deletion, Kind, Plan, Resource, Write},
+    resources::{Deletion, Kind, Part, Plan, Resource, Write},
     selector,
 };
 
@@ -57,6 +57,8 @@ pub struct World {
     slices: Table<Slice>,
     deployments: Table<Deployment>,
     sets: Table<ReplicaSet>,
+    /// ReplicaSets that are being made larger by a write on its way: for which Deployment, and how large.
+    growing: Table<(Key, i32)>,
     jobs: Table<Job>,
     budgets: Table<Budget>,
     pub quotas: Table<Quota>,
@@ -240,6 +242,32 @@ impl World {
         template.text.is_some().then_some(work)
     }
 
+    /// Takes note of writes of `work` that are sent now. Gives the plans that need not wait for their end: the pods of a
+    /// ReplicaSet that grows are made while its size is still being written.
+    pub fn writing(&mut self, work: &Work, writes: &[Write]) -> Vec<Work> {
+        let Work::Deployment(deployment) = work else { return Vec::new() };
+        let mut todo = Vec::new();
+        for write in writes {
+            let Write::Merge { resource, key, part: Part::Main, body } = write else { continue };
+            let size = body["spec"]["replicas"].as_i64().and_then(|it| i32::try_from(it).ok());
+            if let Some(size) = size.filter(|_| Kind::ReplicaSet.is(resource))
+                && self.sets.get(key).is_some_and(|set| set.replicas < size)
+            {
+                self.growing.insert(key.clone(), (deployment.clone(), size));
+                todo.push(Work::ReplicaSet(key.clone()));
+            }
+        }
+        todo
+    }
+
+    /// The writes of `work` have been answered, and what they changed has been taken in. Gives the plans to look at
+    /// again: if one of the writes failed, there may be too many pods.
+    pub fn written(&mut self, work: &Work) -> Vec<Work> {
+        let Work::Deployment(deployment) = work else { return Vec::new() };
+        let ended = self.growing.extract_if(.., |_, (of, _)| of == deployment);
+        ended.map(|(key, _)| Work::ReplicaSet(key)).collect()
+    }
+
     /// What to do about `work`. `failure` is what the last attempt failed with, `certificate` what pods trust.
     pub fn plan<'a>(
         &'a self,
@@ -266,7 +294,8 @@ impl World {
                 let pods = self.owned(&it.meta.uid, &self.pods, |it| &it.meta);
                 let orphans = unowned(in_namespace(&self.pods, &key.namespace), |pod| &pod.meta);
                 let crowd = |node: &str| self.crowd(it, node);
-                let seen = replica_set::Seen { pods, orphans, crowd: &crowd, failure };
+                let growing = self.growing.get(key).map(|(_, size)| *size);
+                let seen = replica_set::Seen { pods, orphans, growing, crowd: &crowd, failure };
                 Some((Kind::ReplicaSet, &it.meta, replica_set::plan(it, &seen, now)))
             }
             Work::Job(key) => {
