@@ -60,8 +60,6 @@ impl Server {
         for map in install::config_maps() {
             server.create(CONFIG_MAPS, json!(map)).await;
         }
-        // Knative's own, which we check but do not install.
-        server.create(CONFIG_MAPS, json!({"metadata": {"name": "config-certmanager"}})).await;
         server
     }
 

@@ -126,7 +126,7 @@ async fn chain(app: SocketAddr, protocol: Protocol, shape: Shape) -> SocketAddr 
         Arc::new(|_| {}),
         Settings::new("activator"),
     );
-    let gateway = Gateway::new(&cluster, Some(Arc::new(activator.clone())), upstream);
+    let gateway = Gateway::new(&cluster, Some(Arc::new(activator.clone())), upstream, None);
     gateway.synced().await;
     cluster.cache::<Revision>().synced().await;
     cluster.cache::<EndpointSlice>().synced().await;

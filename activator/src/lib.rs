@@ -9,3 +9,4 @@ pub mod revision;
 pub mod role;
 pub mod serve;
 pub mod telling;
+pub mod way;

@@ -3,12 +3,16 @@
 //! All of it is behind one lock, taken twice a request for as long as it takes to compare a few
 //! numbers.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use api::load::PodLoad;
 use http::StatusCode;
 use parking_lot::Mutex;
-use proxy::hop::{Protocol, Upstream};
+use proxy::{hop::Protocol, tls::client::Identity};
 use runtime::cluster::{Cluster, Key};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -17,6 +21,7 @@ use crate::{
     backends::{Backends, Probe, Seen},
     load::{Load, Taken},
     telling::OfRevision,
+    way::Way,
 };
 
 /// Where a pod's queue listens, and what it speaks there.
@@ -44,6 +49,8 @@ pub struct Revision {
     pub key: Key,
     pub facts: Facts,
     told: Arc<OfRevision>,
+    /// Who its queues are, once that was asked for.
+    identity: OnceLock<Identity>,
     /// The moment from which its load counts time.
     began: Instant,
     state: Mutex<State>,
@@ -97,6 +104,7 @@ impl Revision {
             key,
             facts,
             told,
+            identity: OnceLock::new(),
             began: Instant::now(),
             state: Mutex::new(State {
                 assign: Assign::new(facts.limit, waiting),
@@ -134,12 +142,7 @@ impl Revision {
     }
 
     /// Takes the endpoints as they are now, and probes pods that are new and not ready.
-    pub fn observe(
-        self: &Arc<Self>,
-        all: &[Seen<Address>],
-        upstream: &Arc<dyn Upstream>,
-        cluster: &Cluster,
-    ) {
+    pub fn observe(self: &Arc<Self>, all: &[Seen<Address>], way: &Arc<Way>, cluster: &Cluster) {
         let probes = {
             let mut state = self.state.lock();
             let State { assign, backends, .. } = &mut *state;
@@ -148,7 +151,7 @@ impl Revision {
             probes
         };
         for probe in probes {
-            self.probe(probe, upstream, cluster);
+            self.probe(probe, way, cluster);
         }
     }
 
@@ -173,6 +176,11 @@ impl Revision {
         pods.filter(|it| it.in_flight > 0 && !it.pod.is_empty()).collect()
     }
 
+    /// Who its queues are.
+    pub fn identity(&self) -> &Identity {
+        self.identity.get_or_init(|| Identity::queue(&self.key.namespace))
+    }
+
     /// What is measured of it.
     pub fn told(&self) -> &OfRevision {
         &self.told
@@ -193,19 +201,14 @@ impl Revision {
     }
 
     /// Asks the pod until it is ready, or gone, or not asked any more.
-    fn probe(
-        self: &Arc<Self>,
-        probe: Probe<Address>,
-        upstream: &Arc<dyn Upstream>,
-        cluster: &Cluster,
-    ) {
-        let revision = Arc::downgrade(self);
-        let upstream = upstream.clone();
+    fn probe(self: &Arc<Self>, probe: Probe<Address>, way: &Arc<Way>, cluster: &Cluster) {
+        let (revision, who) = (Arc::downgrade(self), Identity::queue(&self.key.namespace));
+        let way = way.clone();
         cluster.spawn(async move {
             let began = Instant::now();
             while revision.upgrade().is_some_and(|revision| revision.is_asked(probe)) {
                 let asked = Instant::now();
-                let answer = upstream.probe(probe.address.at);
+                let answer = way.probe(probe.address, || &who);
                 if let Ok(true) = tokio::time::timeout(PROBE_TIMEOUT, answer).await {
                     if let Some(revision) = revision.upgrade() {
                         revision.answered(probe.pod);
@@ -281,7 +284,7 @@ impl Flight {
 
     /// Gives the pod back because it took no connection, and asks for another. The pod gets nothing
     /// until it answers a probe.
-    pub fn refused(&mut self, upstream: &Arc<dyn Upstream>, cluster: &Cluster) -> Result<(), Full> {
+    pub fn refused(&mut self, way: &Arc<Way>, cluster: &Cluster) -> Result<(), Full> {
         let Place::Pod(pod, _) = std::mem::replace(&mut self.place, Place::Nowhere) else {
             return Ok(());
         };
@@ -296,7 +299,7 @@ impl Flight {
             probe
         };
         if let Some(probe) = probe {
-            self.revision.probe(probe, upstream, cluster);
+            self.revision.probe(probe, way, cluster);
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ use proxy::{
 use runtime::{
     cluster::{Cluster, Key, cache::Cache},
     metrics::{REVISION as REVISION_LABELS, Readings},
+    trust::Trust,
 };
 use tokio::{
     sync::{Notify, watch},
@@ -30,6 +31,7 @@ use crate::{
     discover,
     revision::{Address, Flight, Full, Revision},
     telling::Told,
+    way::Way,
 };
 
 /// Takes load reports. Must not wait: it is called on the path of a request.
@@ -49,6 +51,8 @@ pub struct Settings {
     /// Most requests that wait for one revision. Each holds a connection and its head, not its body:
     /// some tens of kilobytes.
     pub waiting: usize,
+    /// Whom it trusts where queues are called in TLS; none where nothing of it can be on a wire.
+    pub trust: Option<Trust>,
 }
 
 struct Shared {
@@ -57,7 +61,7 @@ struct Shared {
     config: watch::Receiver<Arc<config::Config>>,
     revisions: Cache<serving::Revision>,
     slices: Cache<EndpointSlice>,
-    upstream: Arc<dyn Upstream>,
+    way: Arc<Way>,
     sink: Sink,
     told: Told,
     /// Revisions with requests, by namespace and name, in shards so that cores do not meet.
@@ -97,7 +101,7 @@ const NAMESPACE: HeaderName = HeaderName::from_static(headers::NAMESPACE);
 impl Settings {
     /// The usual settings for an activator of that name.
     pub fn new(reporter: impl Into<String>) -> Settings {
-        Settings { reporter: reporter.into(), waiting: WAITING }
+        Settings { reporter: reporter.into(), waiting: WAITING, trust: None }
     }
 }
 
@@ -109,15 +113,16 @@ impl Activator {
         config: watch::Receiver<Arc<config::Config>>,
         upstream: Arc<dyn Upstream>,
         sink: Sink,
-        settings: Settings,
+        mut settings: Settings,
     ) -> Activator {
+        let trust = settings.trust.take();
         let shared = Arc::new(Shared {
             settings,
             cluster: cluster.clone(),
             config,
             revisions: cluster.cache(),
             slices: cluster.cache(),
-            upstream,
+            way: Arc::new(Way::new(upstream, trust)),
             sink,
             told: Told::new(cluster.metrics()),
             live: Default::default(),
@@ -346,7 +351,7 @@ impl Shared {
     fn observe(self: &Arc<Self>, revision: &Arc<Revision>, service: &Key) {
         let mut expected = self.expected.lock();
         let all = self.see(service, &mut expected);
-        revision.observe(&all, &self.upstream, &self.cluster);
+        revision.observe(&all, &self.way, &self.cluster);
     }
 
     /// The pods behind a private Service, and those that are expected there.
@@ -412,7 +417,7 @@ async fn forward(
                 }
             }
         };
-        let sent = shared.upstream.send(address.at, address.protocol, request);
+        let sent = shared.way.send(address, || flight.revision().identity(), request);
         match tokio::time::timeout_at(starts, sent).await {
             // From here on the queue beside the container keeps the time.
             Ok(Ok(response)) => {
@@ -426,7 +431,7 @@ async fn forward(
                     return failed(&cause);
                 }
                 request = *given_back;
-                if flight.refused(&shared.upstream, &shared.cluster).is_err() {
+                if flight.refused(&shared.way, &shared.cluster).is_err() {
                     flight.code = StatusCode::SERVICE_UNAVAILABLE;
                     return full();
                 }

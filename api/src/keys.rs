@@ -38,6 +38,8 @@ pub mod networking {
     pub const CERTIFICATE_UID: &str = "networking.internal.knative.dev/certificate-uid";
     /// On a Certificate for all hosts of a namespace: the domain that they are under.
     pub const WILDCARD_DOMAIN: &str = "networking.knative.dev/wildcardDomain";
+    /// On a ConfigMap: it has certificates of authorities that the platform's own parts trust.
+    pub const TRUST_BUNDLE: &str = "networking.knative.dev/trust-bundle";
     /// The class of certificates that cert-manager provides, and Knative's default.
     pub const CERT_MANAGER_CLASS: &str = "cert-manager.certificate.networking.knative.dev";
     /// The class of certificates that Weft issues itself.

@@ -12,6 +12,8 @@ pub const CONTAINER: &str = "queue-proxy";
 pub const HTTP_PORT: u16 = 8012;
 /// Port on which the queue takes h2c requests.
 pub const H2C_PORT: u16 = 8013;
+/// Port on which the queue takes requests in TLS, if it has a certificate.
+pub const TLS_PORT: u16 = 8112;
 /// Port on which the queue answers `/wait-for-drain`.
 pub const ADMIN_PORT: u16 = 8022;
 /// Port on which the queue answers the autoscaler's scrapes.
@@ -19,6 +21,11 @@ pub const STAT_PORT: u16 = 9090;
 
 /// Port on which the queue tells its metrics to Prometheus, if it measures requests.
 pub const METRICS_PORT: u16 = 9091;
+
+/// Where the queue's certificate and key are, as files of the Secret [`CERTIFICATE`].
+pub const CERTIFICATES: &str = "/var/lib/knative/certs";
+/// Name of the Secret, one in each namespace, with the certificate of its queues.
+pub const CERTIFICATE: &str = "serving-certs";
 
 /// How one pod's queue treats its requests.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -73,9 +80,32 @@ pub struct Settings {
     /// Whether metrics have their names of OpenCensus too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub opencensus_names: bool,
+    /// What it may agree on in TLS.
+    #[serde(skip_serializing_if = "TlsLimits::is_default")]
+    pub tls: TlsLimits,
     /// Where the queue role listens; others than the usual only where pods share a network.
     #[serde(skip_serializing_if = "Ports::is_default")]
     pub ports: Ports,
+}
+
+/// What a server of TLS may agree on with its clients, in words of `config-deployment`; empty is what is best.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TlsLimits {
+    /// `1.2` or `1.3`; empty is 1.3.
+    pub min_version: String,
+    /// `1.2` or `1.3`.
+    pub max_version: String,
+    /// Names of suites between commas.
+    pub cipher_suites: String,
+    /// Go's names of curves between commas.
+    pub curve_preferences: String,
+}
+
+impl TlsLimits {
+    fn is_default(&self) -> bool {
+        *self == TlsLimits::default()
+    }
 }
 
 /// The ports of the queue role.
@@ -84,6 +114,7 @@ pub struct Settings {
 pub struct Ports {
     pub http: u16,
     pub h2c: u16,
+    pub tls: u16,
     pub admin: u16,
     pub stat: u16,
     pub metrics: u16,
@@ -94,6 +125,7 @@ impl Default for Ports {
         Ports {
             http: HTTP_PORT,
             h2c: H2C_PORT,
+            tls: TLS_PORT,
             admin: ADMIN_PORT,
             stat: STAT_PORT,
             metrics: METRICS_PORT,

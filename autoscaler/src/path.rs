@@ -32,13 +32,9 @@ impl Mode {
 }
 
 /// Straight to the pods when some are wanted and they can take a burst; `pods` is none while
-/// nothing is known of the load.
-pub fn mode(pods: Option<u32>, excess_burst_capacity: i32) -> Mode {
-    if pods.is_some_and(|pods| pods > 0) && excess_burst_capacity >= 0 {
-        Mode::Serve
-    } else {
-        Mode::Proxy
-    }
+/// nothing is known of the load, and then there are the fewest that there must be.
+pub fn mode(pods: Option<u32>, fewest: u32, excess_burst_capacity: i32) -> Mode {
+    if pods.unwrap_or(fewest) > 0 && excess_burst_capacity >= 0 { Mode::Serve } else { Mode::Proxy }
 }
 
 /// The way that requests can take: without ready pods only the activator, without it only the pods.
@@ -113,10 +109,12 @@ mod tests {
 
     #[test]
     fn requests_go_straight_to_pods_that_can_take_a_burst() {
-        assert_eq!(mode(Some(1), 0), Mode::Serve);
-        assert_eq!(mode(Some(1), -1), Mode::Proxy);
-        assert_eq!(mode(Some(0), 5), Mode::Proxy);
-        assert_eq!(mode(None, 5), Mode::Proxy);
+        assert_eq!(mode(Some(1), 0, 0), Mode::Serve);
+        assert_eq!(mode(Some(1), 0, -1), Mode::Proxy);
+        assert_eq!(mode(Some(0), 1, 5), Mode::Proxy);
+        assert_eq!(mode(None, 0, 5), Mode::Proxy);
+        assert_eq!(mode(None, 1, 0), Mode::Serve);
+        assert_eq!(mode(None, 1, -1), Mode::Proxy);
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub fn plan<N>(
     let standing = conditions::standing(autoscaler, known.proxied_since, known.path_proven, now);
     let scale = zero::scale(known.wanted, &standing, policy, now);
     let ready_pods = objects::ready_pods(&seen.pods);
-    let mode = path::mode(scale.pods, known.excess_burst_capacity);
+    let mode = path::mode(scale.pods, policy.min_scale, known.excess_burst_capacity);
     let activators = path::activators(ready_pods, policy);
     plan.again = scale.again;
 

@@ -211,6 +211,9 @@ pub struct ActivatorRole {
     /// Address that takes requests to revisions that speak HTTP/2.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8013")]
     pub h2c_addr: SocketAddr,
+    /// Address that takes requests in TLS while `system-internal-tls` is on.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8112")]
+    pub tls_addr: SocketAddr,
     /// URL that load reports go to.
     #[arg(long, default_value = "http://autoscaler.knative-serving.svc.cluster.local:8080")]
     pub autoscaler: String,

@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -9,6 +10,7 @@ use std::{
 use ::config::Config;
 use activator::serve::{Activator, Settings, Sink};
 use anyhow::{Context, bail};
+use api::queue::TlsLimits;
 use autoscaler::drive::{self, Autoscaler};
 use controller::revision::registry::Registries;
 use mesh::{
@@ -21,6 +23,7 @@ use proxy::{
     hop::Backend,
     queue,
     serve::{self, Handler, serve},
+    tls::Server,
     upstream::Pool,
 };
 use runtime::{
@@ -32,6 +35,7 @@ use runtime::{
     lease::{self, Campaign, Leader},
     metrics::Metrics,
     telemetry::Levels,
+    trust::{self, Trust},
 };
 use tokio::{
     net::TcpListener,
@@ -75,6 +79,11 @@ impl Surroundings {
         let namespace = &self.system_namespace;
         Campaign::start(&self.cluster, namespace, lease, identity, times)
     }
+
+    /// TLS with the platform's other parts.
+    fn trust(&self) -> Trust {
+        trust::follow(&self.cluster, &self.system_namespace, self.config.clone())
+    }
 }
 
 /// `weft queue`: serves the pod it runs in until SIGTERM, then what is in flight.
@@ -88,7 +97,9 @@ pub async fn queue() -> anyhow::Result<()> {
     let stop = async move {
         terminate.recv().await;
     };
-    queue::role::run(settings, stop).await.context("serve the pod's ports")
+    queue::role::run(settings, Path::new(api::queue::CERTIFICATES), stop)
+        .await
+        .context("serve the pod's ports")
 }
 
 /// `weft controller`: of its processes one works, and the others wait to take over.
@@ -177,10 +188,16 @@ async fn follow(
 pub async fn activator(role: args::ActivatorRole, levels: Levels) -> anyhow::Result<()> {
     let context = start(&role.role, "weft-activator", levels).await?;
     let (http, h2c) = (listen(role.addr).await?, listen(role.h2c_addr).await?);
-    let activator = hold(&context, &role.autoscaler)?;
+    let secure = listen(role.tls_addr).await?;
+    let trust = context.trust();
+    let activator = hold(&context, &role.autoscaler, &trust)?;
     let handler = activator::role::handler(activator, context.readiness.clone(), CLUSTER_DOMAIN);
     context.readiness.set(true);
-    let ports = [http, h2c].map(|it| (it, handler.clone(), serve::Settings::default()));
+    let plain = serve::Settings::default();
+    let in_tls = Server::showing(trust.shown, &TlsLimits::default());
+    let in_tls = serve::Settings { tls: Some(in_tls), ..plain.clone() };
+    let ports = [(http, plain.clone()), (h2c, plain), (secure, in_tls)];
+    let ports = ports.map(|(listener, settings)| (listener, handler.clone(), settings));
     forward(&context, ports.into()).await;
     Ok(())
 }
@@ -191,12 +208,13 @@ pub async fn gateway(role: args::GatewayRole, levels: Levels) -> anyhow::Result<
     let (outside, inside) = (listen(role.addr).await?, listen(role.local_addr).await?);
     let (secure, inside_secure) =
         (listen(role.https_addr).await?, listen(role.local_https_addr).await?);
+    let trust = context.trust();
     let backend: Option<Arc<dyn Backend>> = match role.endpoints_only {
         true => None,
-        false => Some(Arc::new(hold(&context, &role.autoscaler)?)),
+        false => Some(Arc::new(hold(&context, &role.autoscaler, &trust)?)),
     };
     let upstream = Arc::new(Pool::new(Default::default()));
-    let gateway = Gateway::new(&context.cluster, backend, upstream.clone());
+    let gateway = Gateway::new(&context.cluster, backend, upstream.clone(), Some(trust));
     let domains = Domains::new(&role.role.system_namespace, CLUSTER_DOMAIN);
     let certificates = gateway.certificates();
     let peers = Peers::new(&context.cluster, &role.role.system_namespace, upstream);
@@ -216,7 +234,7 @@ pub async fn gateway(role: args::GatewayRole, levels: Levels) -> anyhow::Result<
 }
 
 /// An activator that sends to pods over the network and reports to the autoscaler at `url`.
-fn hold(context: &Surroundings, url: &str) -> anyhow::Result<Activator> {
+fn hold(context: &Surroundings, url: &str, trust: &Trust) -> anyhow::Result<Activator> {
     let upstream = Arc::new(Pool::new(Default::default()));
     let sink: Sink = activator::report::over_http(&context.cluster, url, upstream.clone())?;
     Ok(Activator::start(
@@ -224,7 +242,7 @@ fn hold(context: &Surroundings, url: &str) -> anyhow::Result<Activator> {
         context.config.clone(),
         upstream,
         sink,
-        Settings::new(process_name()),
+        Settings { trust: Some(trust.clone()), ..Settings::new(process_name()) },
     ))
 }
 

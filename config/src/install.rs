@@ -15,8 +15,9 @@ pub const EXAMPLE: &str = "_example";
 pub const CHECKSUM: &str = "knative.dev/example-checksum";
 
 /// The manifests, in YAML: the name of each ConfigMap and its text.
-pub const MANIFESTS: [(&str, &str); 10] = [
+pub const MANIFESTS: [(&str, &str); 11] = [
     (crate::autoscaler::NAME, include_str!("../autoscaler.yaml")),
+    (crate::certmanager::NAME, include_str!("../certmanager.yaml")),
     (crate::defaults::NAME, include_str!("../defaults.yaml")),
     (crate::deployment::NAME, include_str!("../deployment.yaml")),
     (crate::domain::NAME, include_str!("../domain.yaml")),
@@ -45,7 +46,7 @@ pub fn check(
     annotations: &BTreeMap<String, String>,
     data: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
-    if !MANIFESTS.iter().any(|(ours, _)| *ours == name) && name != CERT_MANAGER {
+    if !MANIFESTS.iter().any(|(ours, _)| *ours == name) {
         return Ok(());
     }
     if let (Some(example), Some(sum)) = (data.get(EXAMPLE), annotations.get(CHECKSUM))
@@ -56,18 +57,8 @@ pub fn check(
              the respective setting to the top-level of the ConfigMap, directly below \"data\"",
         ));
     }
-    if name == CERT_MANAGER {
-        for key in ["issuerRef", "clusterLocalIssuerRef", "systemInternalIssuerRef"] {
-            if let Some(text) = data.get(key) {
-                crate::read::yaml(text)?;
-            }
-        }
-    }
     Config::default().read(name, data)
 }
-
-/// Knative's ConfigMap of its cert-manager integration; checked for those who keep it.
-const CERT_MANAGER: &str = "config-certmanager";
 
 /// Checksum of an example: CRC-32 of its text, without the space around it, each run of line ends
 /// counted as the two letters `\n`.

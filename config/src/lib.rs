@@ -5,6 +5,7 @@
 //! the two equal.
 
 pub mod autoscaler;
+pub mod certmanager;
 pub mod defaults;
 pub mod deployment;
 pub mod domain;
@@ -27,6 +28,7 @@ pub const SYSTEM_NAMESPACE: &str = "knative-serving";
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     pub autoscaler: autoscaler::Autoscaler,
+    pub certmanager: certmanager::CertManager,
     pub defaults: defaults::Defaults,
     pub deployment: deployment::Deployment,
     pub domain: domain::Domains,
@@ -55,6 +57,7 @@ impl Config {
     pub fn read(&mut self, name: &str, data: &BTreeMap<String, String>) -> Result<(), Error> {
         match name {
             autoscaler::NAME => self.autoscaler = autoscaler::Autoscaler::parse(data)?,
+            certmanager::NAME => self.certmanager = certmanager::CertManager::parse(data)?,
             defaults::NAME => self.defaults = defaults::Defaults::parse(data)?,
             deployment::NAME => self.deployment = deployment::Deployment::parse(data)?,
             domain::NAME => self.domain = domain::Domains::parse(data)?,

@@ -1,8 +1,10 @@
-//! Issues the certificates of our class, with an authority of the platform's own.
+//! Issues the certificates of our class, with an authority that the operator names or one of the platform's own.
 //!
-//! The authority is made when the first certificate is wanted, and kept in a Secret: who trusts its `ca.crt` trusts
-//! every host. A certificate lives for [`LIFE`] and is replaced when a third of that is left; connections that are
-//! open go on with the old one, and the next handshake shows the new.
+//! The platform's own is made when the first certificate is wanted, and kept in a Secret. Whom to trust is told in a
+//! ConfigMap: the authorities of today, and those of before, as long as certificates of theirs may be shown. A
+//! certificate lives for [`LIFE`] and is replaced when a third of that is left; connections that are open go on with
+//! the old one, and the next handshake shows the new. An authority that cannot be used changes nothing about the
+//! certificates that there are.
 //! Source: knative/serving `pkg/reconciler/certificate`, and cert-manager's own defaults.
 
 use std::{
@@ -14,14 +16,14 @@ use std::{
 
 use ::config::Config;
 use api::{
-    condition::{READY, Set},
-    keys::networking::CERTIFICATE_UID,
+    condition::{READY, Set, find},
+    keys::networking::{CERTIFICATE_TYPE, CERTIFICATE_UID, TRUST_BUNDLE},
     networking::{Certificate, CertificateStatus},
 };
 use jiff::Timestamp;
 use k8s_openapi::{
     ByteString,
-    api::core::v1::Secret,
+    api::core::v1::{ConfigMap, Secret},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
 use parking_lot::Mutex;
@@ -34,16 +36,20 @@ use runtime::{
 use tokio::sync::watch;
 
 use crate::{
-    Options, certificate,
+    Options, certificate, internal,
     metadata::{self, name, namespace, uid},
 };
 
 pub mod authority;
 
-use authority::Pair;
+use authority::{Authority, Pair};
 
 /// Name of the authority's Secret in the platform's namespace, as upstream's is called.
 pub const AUTHORITY: &str = "knative-selfsigned-ca";
+/// Name of the ConfigMap, in the platform's namespace, with the certificates of the authorities to trust.
+pub const BUNDLE: &str = "knative-ca-bundle";
+/// Authorities in it: those of each sort of certificates, and as many of before.
+const MOST_TRUSTED: usize = 6;
 /// The Secrets that can hold a certificate; of the others this process sees nothing.
 pub const SECRETS: &str = "type=kubernetes.io/tls";
 /// How long a certificate is good for, as cert-manager's.
@@ -61,8 +67,12 @@ const CA: &str = "ca.crt";
 /// What there is around a Certificate.
 #[derive(Clone, Copy)]
 pub struct Seen<'a> {
+    /// The name of the authority's Secret, where it is the operator's.
+    pub named: Option<&'a str>,
     /// The Secret of the authority.
     pub authority: Option<&'a Secret>,
+    /// The ConfigMap of whom to trust.
+    pub bundle: Option<&'a ConfigMap>,
     /// The Secret that the Certificate names, whoever owns it.
     pub secret: Option<&'a Secret>,
     /// An authority that was made and is in no Secret yet.
@@ -84,7 +94,7 @@ pub enum Need {
         /// Its hosts.
         hosts: Vec<String>,
         /// Who vouches for it.
-        authority: Pair,
+        authority: Authority,
     },
 }
 
@@ -93,7 +103,7 @@ pub enum Need {
 pub struct Issued {
     pair: Result<Pair, String>,
     hosts: Vec<String>,
-    /// The certificate of the authority that vouches for it.
+    /// The certificate that those trust who believe it.
     authority: String,
     not_after: Timestamp,
 }
@@ -102,6 +112,7 @@ pub struct Issued {
 pub struct Issuer {
     certificates: Cache<Certificate>,
     secrets: Cache<Secret>,
+    bundles: Cache<ConfigMap>,
     config: watch::Receiver<Arc<Config>>,
     system_namespace: Arc<str>,
     classes: &'static [&'static str],
@@ -169,21 +180,33 @@ fn reconcile(
             status.not_after = None;
         }
     }
-    let Some(authority) = seen.authority else {
-        match seen.made {
-            None => plan.need.push(Need::Authority),
-            Some(made) => plan.writes.push(store_authority(made, seen.system_namespace)),
+    let authority = match (seen.authority, seen.named) {
+        (Some(found), None) if is_ending(found, now) => {
+            match seen.made {
+                None => plan.need.push(Need::Authority),
+                Some(made) => plan.writes.push(replace_authority(found, made)),
+            }
+            return;
         }
-        return;
+        (Some(found), _) => read_authority(found, now).map_err(|why| why.to_string()),
+        (None, Some(_)) => Err("there is none of the type kubernetes.io/tls".to_owned()),
+        (None, None) => {
+            match seen.made {
+                None => plan.need.push(Need::Authority),
+                Some(made) => plan.writes.push(store_authority(made, seen.system_namespace)),
+            }
+            return;
+        }
     };
-    let Some(authority) = pair(authority) else {
-        let message = format!(
-            "The Secret {}/{AUTHORITY} has no certificate and key; delete it to have it made anew.",
-            seen.system_namespace
-        );
-        CONDITIONS.mark_false(&mut status.conditions, READY, "AuthorityUnusable", &message, now);
-        return;
+    let authority = match authority {
+        Ok(authority) => authority,
+        Err(why) => {
+            let good = good.map(|(_, not_after)| not_after).filter(|it| now < *it);
+            tell_unusable(certificate, &why, good, seen, status, plan, now);
+            return;
+        }
     };
+    plan.writes.extend(trust(&authority, seen, now));
     if let Some((secret, not_after)) = good
         && is_vouched_for(secret, &authority)
         && now < not_after - LIFE / 3
@@ -194,7 +217,7 @@ fn reconcile(
     }
     let is_wanted = |it: &&Issued| {
         it.hosts == certificate.spec.dns_names
-            && it.authority == authority.chain
+            && it.authority == authority.trusted
             && now < it.not_after - LIFE / 3
     };
     match seen.issued.filter(is_wanted) {
@@ -224,17 +247,88 @@ fn good_until(secret: &Secret, certificate: &Certificate) -> Option<Timestamp> {
     metadata::get(annotations, NOT_AFTER).parse().ok()
 }
 
-/// Whether the certificate of a Secret is of the present authority.
-fn is_vouched_for(secret: &Secret, authority: &Pair) -> bool {
-    let data = secret.data.as_ref();
-    data.and_then(|it| it.get(CA)).is_some_and(|it| it.0 == authority.chain.as_bytes())
+/// Whether an authority of the platform's own ends before what it would vouch for now, or has ended.
+fn is_ending(secret: &Secret, now: Timestamp) -> bool {
+    match read_authority(secret, now) {
+        Ok(authority) => authority.not_after < now + LIFE,
+        Err(authority::Unusable::Time(_, not_after)) => not_after <= now,
+        Err(_) => false,
+    }
 }
 
-/// The certificate and the key in the authority's Secret.
-fn pair(secret: &Secret) -> Option<Pair> {
-    let part = |key: &str| String::from_utf8(secret.data.as_ref()?.get(key)?.0.clone()).ok();
-    let pair = Pair { chain: part(CHAIN)?, key: part(KEY)? };
-    pair.is_usable().then_some(pair)
+/// Says why there is no authority. Certificates that there are go on to be shown.
+fn tell_unusable(
+    certificate: &Certificate,
+    why: &str,
+    good_until: Option<Timestamp>,
+    seen: Seen,
+    status: &mut CertificateStatus,
+    plan: &mut Plan<Need>,
+    now: Timestamp,
+) {
+    const REASON: &str = "AuthorityUnusable";
+    let (its_name, help) = match seen.named {
+        Some(its_name) => (its_name, "mend it, or name another in config-certmanager"),
+        None => (AUTHORITY, "delete it to have it made anew"),
+    };
+    let place = format!("{}/{its_name}", seen.system_namespace);
+    let message = format!("The authority in Secret {place} cannot be used: {why}; {help}.");
+    let before = certificate.status.as_ref().and_then(|it| find(&it.conditions, READY));
+    if before.is_none_or(|it| it.message() != message) {
+        plan.warn(REASON, message.clone());
+    }
+    let conditions = &mut status.conditions;
+    match good_until {
+        Some(end) => {
+            CONDITIONS.mark_true_because(conditions, READY, REASON, &message, now);
+            plan.again_after(Duration::try_from(end.duration_since(now)).expect("it is to come"));
+        }
+        None => CONDITIONS.mark_false(conditions, READY, REASON, &message, now),
+    }
+}
+
+/// Adds the authority to those to trust, before any certificate of its is shown.
+fn trust(authority: &Authority, seen: Seen, now: Timestamp) -> Option<Write> {
+    let told = |map: &ConfigMap| map.data.as_ref().and_then(|it| it.get(CA)).cloned();
+    let before = seen.bundle.and_then(told).unwrap_or_default();
+    if before.contains(authority.trusted.trim()) {
+        return None;
+    }
+    let certificates = format!("{}\n{before}", authority.trusted);
+    let text = authority::good(&certificates, MOST_TRUSTED, now);
+    let write = match seen.bundle {
+        None => {
+            let metadata = ObjectMeta {
+                name: Some(BUNDLE.to_owned()),
+                namespace: Some(seen.system_namespace.to_owned()),
+                labels: Some([(TRUST_BUNDLE.to_owned(), "true".to_owned())].into()),
+                ..ObjectMeta::default()
+            };
+            let data = Some([(CA.to_owned(), text)].into());
+            Write::create(&ConfigMap { metadata, data, ..ConfigMap::default() })
+        }
+        Some(found) => {
+            let mut changed = found.clone();
+            changed.data.get_or_insert_default().insert(CA.to_owned(), text);
+            Write::replace(&changed)
+        }
+    };
+    Some(write.with_context("failed to tell whom to trust"))
+}
+
+/// Whether the certificate of a Secret is of the present authority.
+fn is_vouched_for(secret: &Secret, authority: &Authority) -> bool {
+    let data = secret.data.as_ref();
+    data.and_then(|it| it.get(CA)).is_some_and(|it| it.0 == authority.trusted.as_bytes())
+}
+
+/// The authority in a Secret.
+fn read_authority(secret: &Secret, now: Timestamp) -> Result<Authority, authority::Unusable> {
+    let part = |key: &str| {
+        let bytes = secret.data.as_ref().and_then(|it| it.get(key));
+        bytes.map(|it| String::from_utf8_lossy(&it.0).into_owned()).unwrap_or_default()
+    };
+    Authority::new(Pair { chain: part(CHAIN), key: part(KEY) }, part(CA), now)
 }
 
 fn store_authority(made: &Pair, system_namespace: &str) -> Write {
@@ -245,6 +339,11 @@ fn store_authority(made: &Pair, system_namespace: &str) -> Write {
     };
     let secret = secret(metadata, made, &made.chain);
     Write::create(&secret).with_context("failed to keep the certificate authority")
+}
+
+fn replace_authority(found: &Secret, made: &Pair) -> Write {
+    let secret = secret(found.metadata.clone(), made, &made.chain);
+    Write::replace(&secret).with_context("failed to renew the certificate authority")
 }
 
 fn store(certificate: &Certificate, found: Option<&Secret>, issued: &Issued, pair: &Pair) -> Write {
@@ -297,6 +396,7 @@ impl Issuer {
     pub fn new(
         certificates: Cache<Certificate>,
         secrets: Cache<Secret>,
+        bundles: Cache<ConfigMap>,
         config: watch::Receiver<Arc<Config>>,
         clock: Clock,
         options: &Options,
@@ -304,7 +404,7 @@ impl Issuer {
         let system_namespace = options.system_namespace.clone();
         let classes = options.certificate_classes;
         let made = Mutex::default();
-        Issuer { certificates, secrets, config, system_namespace, classes, clock, made }
+        Issuer { certificates, secrets, bundles, config, system_namespace, classes, clock, made }
     }
 }
 
@@ -320,14 +420,18 @@ impl Reconcile for Issuer {
             self.made.lock().issued.remove(key);
             return Plan::nothing();
         };
-        let authority = self.secrets.get(&self.system_namespace, AUTHORITY);
+        let named = named(&certificate, &config);
+        let authority = self.secrets.get(&self.system_namespace, named.unwrap_or(AUTHORITY));
+        let bundle = self.bundles.get(&self.system_namespace, BUNDLE);
         let secret = self.secrets.get(&key.namespace, &certificate.spec.secret_name);
         let mut made = self.made.lock();
-        if authority.is_some() {
+        if authority.as_deref().is_some_and(|it| !is_ending(it, now)) {
             made.authority = None;
         }
         let seen = Seen {
+            named,
             authority: authority.as_deref(),
+            bundle: bundle.as_deref(),
             secret: secret.as_deref(),
             made: made.authority.as_ref(),
             issued: made.issued.get(key),
@@ -358,12 +462,23 @@ impl Reconcile for Issuer {
     }
 }
 
-fn issue(hosts: Vec<String>, authority: Pair, now: Timestamp) -> Issued {
+/// The operator's own authority for a certificate, if there is one.
+pub fn named<'c>(certificate: &Certificate, config: &'c Config) -> Option<&'c str> {
+    let of = &config.certmanager;
+    let own = match metadata::get(&certificate.metadata.labels, CERTIFICATE_TYPE) {
+        certificate::CLUSTER_LOCAL_DOMAIN => &of.cluster_local,
+        internal::SYSTEM_INTERNAL => &of.system_internal,
+        _ => &of.external,
+    };
+    own.as_deref()
+}
+
+fn issue(hosts: Vec<String>, authority: Authority, now: Timestamp) -> Issued {
     // As certificates and Kubernetes have it.
     let not_after = whole_seconds(now) + LIFE;
     let pair = authority::leaf(&authority, &hosts, now, not_after);
     let pair = pair.map_err(|error| error.to_string());
-    Issued { pair, hosts, authority: authority.chain, not_after }
+    Issued { pair, hosts, authority: authority.trusted, not_after }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use api::{
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{self as core, Endpoints, Namespace, Pod, Secret},
+    core::v1::{self as core, ConfigMap, Endpoints, Namespace, Pod, Secret},
 };
 use parking_lot::Mutex;
 use runtime::{
@@ -44,6 +44,7 @@ pub mod finalizer;
 pub mod gc;
 pub mod image;
 pub mod ingress;
+pub mod internal;
 pub mod issuer;
 pub mod labels;
 pub mod metadata;
@@ -84,7 +85,7 @@ pub async fn run(cluster: Cluster, config: watch::Receiver<Arc<Config>>, options
         routes(&world, recorder.named("route-controller")),
         domain_mappings(&world, recorder.named("domainmapping-controller")),
         certificates(&world, recorder.named("certificate-controller"), &options),
-        wildcards(&world, recorder.named("namespace-controller")),
+        namespaces(&world, recorder.named("namespace-controller"), &options),
         route_labels(&world, recorder.named("route-controller")),
         garbage(&world, recorder.named("revision-gc-controller")),
     );
@@ -290,18 +291,33 @@ async fn certificates(world: &World, recorder: Recorder, options: &Options) {
     let secrets = world.cluster.cache_where::<Secret>(issuer::SECRETS);
     let (all, queue, system) =
         (certificates.clone(), controller.queue().clone(), options.system_namespace.clone());
+    let config = world.config.clone();
     secrets.on_change(move |change: &Change<Secret>| {
         let meta = &change.last().metadata;
-        if *name(meta) == *issuer::AUTHORITY && *namespace(meta) == *system {
+        let of = config.borrow().certmanager.clone();
+        let own = [of.external, of.cluster_local, of.system_internal];
+        let mut authorities = own.iter().flatten().map(String::as_str).chain([issuer::AUTHORITY]);
+        if *namespace(meta) == *system && authorities.any(|it| it == name(meta)) {
             all.all().iter().for_each(|it| queue.add(Key::of(&**it)));
         } else if let Some(owner) = controller_of(meta, "Certificate") {
             queue.add(Key::new(namespace(meta), &owner.name));
         }
     });
+    let bundles = world.cluster.selected::<ConfigMap>(networking::TRUST_BUNDLE);
+    let (all, queue, system) =
+        (certificates.clone(), controller.queue().clone(), options.system_namespace.clone());
+    bundles.on_change(move |change: &Change<ConfigMap>| {
+        let meta = &change.last().metadata;
+        if *name(meta) == *issuer::BUNDLE && *namespace(meta) == *system {
+            all.all().iter().for_each(|it| queue.add(Key::of(&**it)));
+        }
+    });
     secrets.synced().await;
+    bundles.synced().await;
     let issuer = issuer::Issuer::new(
         certificates,
         secrets,
+        bundles,
         world.config.clone(),
         world.cluster.clock(),
         options,
@@ -309,23 +325,38 @@ async fn certificates(world: &World, recorder: Recorder, options: &Options) {
     controller.run(issuer, recorder).await;
 }
 
-async fn wildcards(world: &World, recorder: Recorder) {
+async fn namespaces(world: &World, recorder: Recorder, options: &Options) {
     let mut controller = Controller::new(&world.cluster);
     let namespaces = controller.plans::<Namespace>();
     let certificates = controller.on_change::<Certificate>(|change, plan| {
         let meta = &change.last().metadata;
-        if !get(&meta.labels, networking::WILDCARD_DOMAIN).is_empty() {
+        let is_wildcard = !get(&meta.labels, networking::WILDCARD_DOMAIN).is_empty();
+        if is_wildcard || internal::is_one(name(meta)) {
             plan(Key::new("", namespace(meta)));
         }
     });
-    controller.on_config::<Namespace>(world.config.clone());
     let config = world.config.clone();
+    let revisions = controller.on_change::<Revision>(move |change, plan| {
+        if change.old.is_none() && config.borrow().network.system_internal_tls {
+            plan(Key::new("", namespace(&change.last().metadata)));
+        }
+    });
+    controller.on_config::<Namespace>(world.config.clone());
+    let (config, system_namespace) = (world.config.clone(), options.system_namespace.clone());
     let plan = move |key: &Key, _: Timestamp| {
         let Some(namespace) = namespaces.at(key) else { return Plan::nothing() };
         let mut found = certificates.list(&key.name);
         found.retain(|it| !get(&it.metadata.labels, networking::WILDCARD_DOMAIN).is_empty());
         let config = config.borrow().clone();
-        wildcard::plan(&namespace, &found, &config)
+        let mut plan = wildcard::plan(&namespace, &found, &config);
+        let is_on = config.network.system_internal_tls;
+        let seen = internal::Seen {
+            is_system: *key.name == *system_namespace,
+            has_revisions: is_on && !revisions.list(&key.name).is_empty(),
+            certificate: &|its_name| certificates.get(&key.name, its_name),
+        };
+        internal::plan(&namespace, seen, &config, &mut plan);
+        plan
     };
     controller.run(PlanFn(plan), recorder).await;
 }
@@ -384,9 +415,19 @@ async fn revisions(world: &World, recorder: Recorder, options: &Options) {
         }
     });
     pods.synced().await;
+    let secrets = world.cluster.cache_where::<Secret>(issuer::SECRETS);
+    let (all, queue) = (revisions.clone(), controller.queue().clone());
+    secrets.on_change(move |change: &Change<Secret>| {
+        let meta = &change.last().metadata;
+        if name(meta) == api::queue::CERTIFICATE {
+            all.list(namespace(meta)).iter().for_each(|it| queue.add(Key::of(&**it)));
+        }
+    });
+    secrets.synced().await;
 
     let planner = Revisions {
         revisions,
+        secrets,
         deployments,
         autoscalers,
         pods,
@@ -423,6 +464,7 @@ struct Revisions {
     deployments: Cache<Deployment>,
     autoscalers: Cache<PodAutoscaler>,
     pods: Cache<Pod>,
+    secrets: Cache<Secret>,
     config: watch::Receiver<Arc<Config>>,
     options: Options,
     clock: Clock,
@@ -487,14 +529,19 @@ impl Reconcile for Revisions {
             self.deployments.get(&key.namespace, &revision::deployment_name(&revision));
         let autoscaler = self.autoscalers.at(key);
         let pods = self.pods.labelled(&key.namespace, serving::REVISION, &key.name);
+        let config = self.config.borrow().clone();
         let seen = revision::Seen {
             deployment: deployment.as_deref(),
             pod: revision::any_pod(&pods),
             autoscaler: autoscaler.as_deref(),
             digests: &answers,
+            has_certificate: config.network.system_internal_tls
+                && self
+                    .secrets
+                    .get(&key.namespace, api::queue::CERTIFICATE)
+                    .is_some_and(|it| internal::is_whole(&it)),
             system_namespace: &self.options.system_namespace,
         };
-        let config = self.config.borrow().clone();
         let mut plan = revision::plan(&revision, seen, &config, now);
         if let Some(again) = again {
             plan.again_after(again);

@@ -50,6 +50,8 @@ pub struct Seen<'a> {
     pub autoscaler: Option<&'a PodAutoscaler>,
     /// The digests of the images.
     pub digests: &'a digest::Answers,
+    /// Whether the queues of its namespace have a certificate; it matters where they are to speak TLS.
+    pub has_certificate: bool,
     /// Namespace of the platform's own objects.
     pub system_namespace: &'a str,
 }
@@ -186,6 +188,17 @@ fn reconcile_deployment(
 ) -> bool {
     let its_name = deployment_name(revision);
     let wanted = deployment::deployment(revision, status, config, seen.system_namespace);
+    let lacks_certificate = config.network.system_internal_tls && !seen.has_certificate;
+    if lacks_certificate && seen.deployment.is_none() {
+        let its_namespace = namespace(&revision.metadata);
+        let message = format!(
+            "Waiting for the certificate in Secret {its_namespace}/{} that system-internal-tls needs.",
+            api::queue::CERTIFICATE
+        );
+        let (conditions, reason) = (&mut status.conditions, "CertificateNotReady");
+        CONDITIONS.mark_unknown(conditions, RESOURCES_AVAILABLE, reason, &message, now);
+        return false;
+    }
     let Some(found) = seen.deployment else {
         let conditions = &mut status.conditions;
         CONDITIONS.mark_unknown(conditions, RESOURCES_AVAILABLE, DEPLOYING, "", now);
@@ -207,7 +220,8 @@ fn reconcile_deployment(
         ));
         return false;
     }
-    if let Some(changed) = deployment::changed(found, wanted) {
+    // Without its certificate a new pod would not start; what runs goes on until then.
+    if !lacks_certificate && let Some(changed) = deployment::changed(found, wanted) {
         let context = format!("failed to update deployment \"{its_name}\"");
         plan.writes.push(Write::replace(&changed).with_context(context));
     }

@@ -74,6 +74,7 @@ pub mod reach;
 pub mod room;
 pub mod root;
 pub mod run;
+pub mod secure;
 pub mod services;
 pub mod spare;
 pub mod status;
@@ -156,6 +157,8 @@ pub struct Shared {
     pub cgroups: Groups,
     pub meter: Arc<Meter>,
     pub accounts: Accounts,
+    /// Of the queues in this process.
+    pub certificates: secure::Certificates,
     pub machine: Machine,
     /// The address of the machine as pods see it.
     pub host_ip: String,
@@ -273,6 +276,7 @@ impl Node {
             meter: Meter::new(cluster.clone(), &settings.name),
             accounts: Accounts::open(settings.data_dir.join("accounts"))
                 .context("make the folder of service accounts")?,
+            certificates: secure::Certificates::default(),
             machine,
             host_ip: network
                 .as_ref()

@@ -14,7 +14,7 @@ use std::{
 use api::{headers, networking::Ingress};
 use arc_swap::ArcSwap;
 use bytes::{BufMut, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use parking_lot::Mutex;
 use proxy::{
@@ -23,7 +23,10 @@ use proxy::{
     serve::Handler,
     tls,
 };
-use runtime::cluster::{Cluster, Key, cache::Cache};
+use runtime::{
+    cluster::{Cluster, Key, cache::Cache},
+    trust::Trust,
+};
 
 use crate::{
     certificates::Certificates,
@@ -85,11 +88,13 @@ struct Routes {
 
 impl Gateway {
     /// A gateway for the Ingresses of `cluster`. Requests for revisions go to `backend`, those for
-    /// other Services to their endpoints by `upstream`; without a backend all go to endpoints.
+    /// other Services to their endpoints by `upstream`; without a backend all go to endpoints, to those of
+    /// revisions in TLS where `trust` says so.
     pub fn new(
         cluster: &Cluster,
         backend: Option<Arc<dyn Backend>>,
         upstream: Arc<dyn Upstream>,
+        trust: Option<Trust>,
     ) -> Arc<Gateway> {
         let ingresses = cluster.cache::<Ingress>();
         let gateway = Arc::new(Gateway {
@@ -97,7 +102,7 @@ impl Gateway {
             certificates: Certificates::new(cluster),
             ingresses: ingresses.clone(),
             backend,
-            services: Services::new(cluster, upstream),
+            services: Services::new(cluster, upstream, trust),
             draws: AtomicU64::new(0),
         });
         let weak = Arc::downgrade(&gateway);
@@ -200,11 +205,15 @@ impl Gateway {
         if let Some(host) = &path.rewrite_host {
             headers.insert(header::HOST, host.clone());
         }
+        let mut identity = None;
         let (namespace, name, port) = match (&split.to, &self.backend) {
             (To::Revision(destination), Some(backend)) => {
                 return backend.send(destination, request);
             }
             (To::Revision(to), None) => {
+                if to.port == HTTPS {
+                    identity = self.services.identity(&to.namespace);
+                }
                 (&to.namespace, &to.service, &IntOrString::Int(to.port.into()))
             }
             (To::Service { namespace, name, port }, _) => (namespace, name, port),
@@ -216,10 +225,15 @@ impl Gateway {
             )),
             Target::Endpoints(endpoints, protocol) => {
                 let turn = self.draws.fetch_add(1, Ordering::Relaxed) as usize;
+                // Its name does not tell what is behind a port for TLS: both are taken there.
+                let protocol = match identity.is_some() && request.version() == Version::HTTP_2 {
+                    true => Protocol::H2c,
+                    false => protocol,
+                };
                 let gateway = self.clone();
-                Box::pin(
-                    async move { gateway.services.send(endpoints, protocol, request, turn).await },
-                )
+                Box::pin(async move {
+                    gateway.services.send(endpoints, protocol, identity, request, turn).await
+                })
             }
             Target::Alias(alias, port) => self.alias(path, alias, port, request, sites_left),
         }
@@ -248,7 +262,7 @@ impl Gateway {
             match tokio::net::lookup_host((alias.as_str(), port)).await {
                 Ok(found) => {
                     let endpoints = found.collect();
-                    gateway.services.send(endpoints, Protocol::Http1, request, 0).await
+                    gateway.services.send(endpoints, Protocol::Http1, None, request, 0).await
                 }
                 Err(error) => {
                     tracing::debug!(alias, %error, "resolve the external name of a Service");

@@ -75,7 +75,7 @@ impl Peers {
     /// The gateways behind [`SERVICES`] in `namespace`, which are asked by `upstream`.
     pub fn new(cluster: &Cluster, namespace: &str, upstream: Arc<dyn Upstream>) -> Peers {
         Peers {
-            services: Services::new(cluster, upstream.clone()),
+            services: Services::new(cluster, upstream.clone(), None),
             upstream,
             namespace: namespace.to_owned(),
             known: Mutex::default(),

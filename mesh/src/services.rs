@@ -18,8 +18,13 @@ use parking_lot::Mutex;
 use proxy::{
     body::Body,
     hop::{Protocol, SendError, Upstream, plain},
+    tls::client::Identity,
+    upstream::Secured,
 };
-use runtime::cluster::{Cluster, cache::Cache};
+use runtime::{
+    cluster::{Cluster, cache::Cache},
+    trust::Trust,
+};
 
 /// The label by which endpoint slices name their Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -31,6 +36,8 @@ pub struct Services {
     services: Cache<Service>,
     slices: Cache<EndpointSlice>,
     upstream: Arc<dyn Upstream>,
+    /// For those who are called in TLS and must show who they are.
+    secured: Option<(Trust, Secured)>,
     /// Requests in flight by address; those without any are absent.
     busy: Arc<Busy>,
 }
@@ -55,9 +62,14 @@ struct Sent {
 }
 
 impl Services {
-    /// Follows the Services of `cluster`.
-    pub fn new(cluster: &Cluster, upstream: Arc<dyn Upstream>) -> Services {
+    /// Follows the Services of `cluster`. Queues and activators are called in TLS where `trust` says so.
+    pub fn new(cluster: &Cluster, upstream: Arc<dyn Upstream>, trust: Option<Trust>) -> Services {
+        let secured = trust.map(|it| {
+            let secured = Secured::new(it.client.clone(), upstream.clone());
+            (it, secured)
+        });
         Services {
+            secured,
             services: cluster.cache(),
             slices: cluster.cache(),
             upstream,
@@ -79,11 +91,13 @@ impl Services {
     }
 
     /// Sends `request` to the endpoint with the fewest requests in flight, and to the next where one
-    /// takes no connection. `turn` decides between those that are equally busy.
+    /// takes no connection. `turn` decides between those that are equally busy. With an identity the
+    /// endpoint must show in TLS that it has it.
     pub async fn send(
         &self,
         mut endpoints: Vec<SocketAddr>,
         protocol: Protocol,
+        identity: Option<Identity>,
         mut request: Request<Body>,
         turn: usize,
     ) -> Response<Body> {
@@ -91,7 +105,11 @@ impl Services {
             let Some(sent) = self.take(&mut endpoints, turn) else {
                 return text(StatusCode::SERVICE_UNAVAILABLE, "the service has no ready endpoint");
             };
-            match self.upstream.send(sent.to, protocol, request).await {
+            let sending = match (&identity, &self.secured) {
+                (Some(who), Some((_, secured))) => secured.send(sent.to, who, protocol, request),
+                _ => self.upstream.send(sent.to, protocol, request),
+            };
+            match sending.await {
                 Ok(response) => return response.map(|body| body.holding(sent)),
                 Err(SendError::NotSent { request: again, cause }) => {
                     tracing::debug!(to = %sent.to, %cause, "an endpoint takes no connection");
@@ -105,6 +123,12 @@ impl Services {
             }
         }
         text(StatusCode::BAD_GATEWAY, "no endpoint of the service accepts connections")
+    }
+
+    /// Who the endpoints of a revision of `namespace` must be, if they are called in TLS.
+    pub fn identity(&self, namespace: &str) -> Option<Identity> {
+        let (trust, _) = self.secured.as_ref()?;
+        trust.is_enabled().then(|| Identity::queue_or_activator(namespace))
     }
 
     fn take(&self, endpoints: &mut Vec<SocketAddr>, turn: usize) -> Option<Sent> {

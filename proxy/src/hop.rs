@@ -13,13 +13,13 @@ pub type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// The answer to a request. There is always one: failures are responses with a status.
 pub type Reply = Boxed<Response<Body>>;
 
-/// The language of a connection without TLS.
+/// The language of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// HTTP/1.1.
     #[default]
     Http1,
-    /// HTTP/2 with prior knowledge.
+    /// HTTP/2 with prior knowledge; in TLS they agree on it.
     H2c,
 }
 
@@ -54,6 +54,11 @@ pub trait Upstream: Send + Sync + 'static {
 
     /// Asks the queue at `to` whether its pod is ready.
     fn probe(&self, to: SocketAddr) -> Boxed<bool>;
+
+    /// Connects to `to`, for who has to say who it is before requests are sent.
+    fn dial(&self, to: SocketAddr) -> Boxed<io::Result<TcpStream>> {
+        Box::pin(TcpStream::connect(to))
+    }
 }
 
 /// Opens connections to the ports of one pod.

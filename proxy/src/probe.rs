@@ -22,6 +22,7 @@ use crate::{
     body::Body,
     h1::client,
     hop::{Dial, Protocol},
+    stream::Stream,
     upstream,
 };
 
@@ -163,10 +164,11 @@ async fn http_get(
     let mut request = request.body(Body::empty()).map_err(io::Error::other)?;
     let response = match protocol {
         Protocol::Http1 => {
-            let connection = Box::new(client::Connection::new(stream, Instant::now()));
+            let connection =
+                Box::new(client::Connection::new(Stream::Plain(stream), Instant::now()));
             client::send(connection, &mut request, None).await.map_err(|failure| failure.cause)?
         }
-        Protocol::H2c => upstream::over_h2(stream, request).await?,
+        Protocol::H2c => upstream::over_h2(Stream::Plain(stream), request).await?,
     };
     Ok((200..400).contains(&response.status().as_u16()))
 }
@@ -193,7 +195,7 @@ async fn grpc(action: &GRPCAction, stream: TcpStream) -> io::Result<bool> {
         .header(header::USER_AGENT, headers::PROBER_AGENTS[0])
         .body(Body::full(Bytes::from(message)))
         .map_err(io::Error::other)?;
-    let response = upstream::over_h2(stream, request).await?;
+    let response = upstream::over_h2(Stream::Plain(stream), request).await?;
     if response.status() != StatusCode::OK {
         return Ok(false);
     }

@@ -4,6 +4,7 @@
 //! role serves the same [`Queue`] on ports.
 //! Source: knative/serving `pkg/queue`, `cmd/queue`.
 
+pub mod certificate;
 mod ended;
 pub mod load;
 mod metrics;

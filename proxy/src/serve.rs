@@ -231,6 +231,7 @@ async fn connection(
     drain: &drain::Count,
 ) {
     let _ = stream.set_nodelay(true); // A connection that cannot be tuned still works.
+    let mut told = None;
     let mut stream = match &settings.tls {
         None => Stream::Plain(stream),
         Some(tls) => {
@@ -241,11 +242,15 @@ async fn connection(
                 stream = greeting => stream,
             };
             match stream {
-                Some(stream) => Stream::Tls(Box::new(stream)),
+                Some(stream) => {
+                    told = tls.session(&stream).map(|session| telling(session, handler));
+                    Stream::Tls(Box::new(stream))
+                }
                 None => return,
             }
         }
     };
+    let handler = told.as_ref().unwrap_or(handler);
     let mut read = BytesMut::with_capacity(8 * 1024);
     let opening = async {
         loop {
@@ -266,6 +271,15 @@ async fn connection(
         Ok(Some(_)) => server::serve(stream, read, from, handler, settings, drain).await,
         Ok(None) | Err(_) => {}
     }
+}
+
+/// Gives each request of a connection what its handshake has led to.
+fn telling(session: Arc<tls::Session>, handler: &Handler) -> Handler {
+    let handler = handler.clone();
+    Arc::new(move |mut request, from| {
+        request.extensions_mut().insert(session.clone());
+        handler(request, from)
+    })
 }
 
 async fn h2(

@@ -1,4 +1,4 @@
-//! A client's connection, plain or in TLS.
+//! A connection, plain or in TLS, from a client or to a server.
 
 use std::{
     io,
@@ -10,9 +10,9 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
 };
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 
-/// The bytes of a client. A plain one costs a comparison more than its socket.
+/// The bytes of the other side. A plain one costs a comparison more than its socket.
 pub enum Stream {
     /// The socket itself.
     Plain(TcpStream),
@@ -21,6 +21,14 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// The socket itself, which carries other bytes where there is TLS.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
     /// Writes what there is room for now. Only while nobody waits to write.
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {

@@ -25,6 +25,8 @@ use crate::{
     body::Body,
     h1::client::{self, Connection, Failure, Home},
     hop::{Boxed, Protocol, SendError, Upstream},
+    stream::Stream,
+    tls::client::{Client, Identity},
 };
 
 /// Idle connections to one address that are kept for each runtime. More than this many at once were
@@ -55,10 +57,26 @@ pub struct Settings {
 /// A connection belongs to the runtime in which it was made, whose thread polls its socket: another
 /// runtime makes its own rather than have each wake-up cross threads.
 pub struct Peer {
-    connect: Box<dyn Fn() -> Boxed<io::Result<TcpStream>> + Send + Sync>,
+    connect: Connect,
     settings: Settings,
     runtimes: Mutex<Vec<Kept>>,
     reaping: AtomicBool,
+}
+
+/// Makes a connection for requests in a protocol.
+type Connect = Box<dyn Fn(Protocol) -> Boxed<io::Result<Stream>> + Send + Sync>;
+
+/// Sends requests in TLS to addresses that show who they are.
+#[derive(Clone)]
+pub struct Secured {
+    shared: Arc<SecuredShared>,
+}
+
+struct SecuredShared {
+    client: Client,
+    dial: Arc<dyn Upstream>,
+    settings: Settings,
+    peers: RwLock<HashMap<(SocketAddr, Identity), Arc<Peer>>>,
 }
 
 /// Why [`Peer::exchange`] has no response.
@@ -104,17 +122,74 @@ impl Pool {
             return peer.clone();
         }
         let mut peers = self.shared.peers.write();
-        // Addresses come and go with pods: those that nobody uses make room for the new one. The
-        // work is in proportion to how often new ones come.
-        if peers.len().is_power_of_two() {
-            peers.retain(|_, peer| Arc::strong_count(peer) > 1 || !peer.is_idle());
-        }
+        make_room(&mut peers);
         let settings = self.shared.settings.clone();
         peers
             .entry(to)
             .or_insert_with(|| Peer::new(settings, move || Box::pin(TcpStream::connect(to))))
             .clone()
     }
+}
+
+/// Addresses come and go with pods: those that nobody uses make room for a new one. The work is in proportion to how
+/// often new ones come.
+fn make_room<K: Eq + std::hash::Hash>(peers: &mut HashMap<K, Arc<Peer>>) {
+    if peers.len().is_power_of_two() {
+        peers.retain(|_, peer| Arc::strong_count(peer) > 1 || !peer.is_idle());
+    }
+}
+
+impl Secured {
+    /// Sends what `client` believes, over connections that `dial` makes.
+    pub fn new(client: Client, dial: Arc<dyn Upstream>) -> Secured {
+        let (settings, peers) = (Settings::default(), RwLock::default());
+        Secured { shared: Arc::new(SecuredShared { client, dial, settings, peers }) }
+    }
+
+    /// Sends `request` to `to`, which must be `who`: else it is not sent.
+    pub fn send(
+        &self,
+        to: SocketAddr,
+        who: &Identity,
+        protocol: Protocol,
+        request: Request<Body>,
+    ) -> Boxed<Result<Response<Body>, SendError>> {
+        let peer = self.peer(to, who);
+        Box::pin(async move { peer.send(protocol, request).await })
+    }
+
+    /// Asks the queue at `to` whether its pod is ready. No answer is no.
+    pub fn probe(&self, to: SocketAddr, who: &Identity) -> Boxed<bool> {
+        let answer = self.send(to, who, Protocol::Http1, question(to));
+        Box::pin(async move { answer.await.is_ok_and(|response| response.status() == 200) })
+    }
+
+    fn peer(&self, to: SocketAddr, who: &Identity) -> Arc<Peer> {
+        let key = (to, who.clone());
+        if let Some(peer) = self.shared.peers.read().get(&key) {
+            return peer.clone();
+        }
+        let mut peers = self.shared.peers.write();
+        make_room(&mut peers);
+        let (client, dial, who) =
+            (self.shared.client.clone(), self.shared.dial.clone(), who.clone());
+        let connect = move |protocol| -> Boxed<io::Result<Stream>> {
+            let (client, dialling, who) = (client.clone(), dial.dial(to), who.clone());
+            Box::pin(async move { client.shake_hands(dialling.await?, &who, protocol).await })
+        };
+        let new = || Peer::with(self.shared.settings.clone(), Box::new(connect));
+        peers.entry(key).or_insert_with(new).clone()
+    }
+}
+
+/// What a queue is asked.
+fn question(to: SocketAddr) -> Request<Body> {
+    Request::get("/healthz")
+        .header(header::HOST, to.to_string())
+        .header(header::USER_AGENT, "Knative-Activator-Probe")
+        .header(api::headers::PROBE, api::headers::PROBE_QUEUE)
+        .body(Body::empty())
+        .expect("these parts are valid")
 }
 
 impl Upstream for Pool {
@@ -129,13 +204,7 @@ impl Upstream for Pool {
     }
 
     fn probe(&self, to: SocketAddr) -> Boxed<bool> {
-        let request = Request::get("/healthz")
-            .header(header::HOST, to.to_string())
-            .header(header::USER_AGENT, "Knative-Activator-Probe")
-            .header(api::headers::PROBE, api::headers::PROBE_QUEUE)
-            .body(Body::empty())
-            .expect("these parts are valid");
-        let answer = self.send(to, Protocol::Http1, request);
+        let answer = self.send(to, Protocol::Http1, question(to));
         Box::pin(async move { answer.await.is_ok_and(|response| response.status() == 200) })
     }
 }
@@ -146,8 +215,16 @@ impl Peer {
         settings: Settings,
         connect: impl Fn() -> Boxed<io::Result<TcpStream>> + Send + Sync + 'static,
     ) -> Arc<Peer> {
+        let plain = move |_| -> Boxed<io::Result<Stream>> {
+            let connecting = connect();
+            Box::pin(async move { connecting.await.map(Stream::Plain) })
+        };
+        Peer::with(settings, Box::new(plain))
+    }
+
+    fn with(settings: Settings, connect: Connect) -> Arc<Peer> {
         Arc::new(Peer {
-            connect: Box::new(connect),
+            connect,
             settings,
             runtimes: Mutex::default(),
             reaping: AtomicBool::new(false),
@@ -184,7 +261,7 @@ impl Peer {
             let kept = if attempt == 1 { self.idle() } else { None };
             let connection = match kept {
                 Some(connection) => connection,
-                None => match Box::pin(self.connect()).await {
+                None => match Box::pin(self.connect(Protocol::Http1)).await {
                     Ok(stream) => Box::new(Connection::new(stream, Instant::now())),
                     Err(cause) => return Err(Failed::NotSent(cause)),
                 },
@@ -228,8 +305,8 @@ impl Peer {
         unreachable!("the last attempt returns")
     }
 
-    async fn connect(&self) -> io::Result<TcpStream> {
-        let connecting = (self.connect)();
+    async fn connect(&self, protocol: Protocol) -> io::Result<Stream> {
+        let connecting = (self.connect)(protocol);
         tokio::time::timeout(self.settings.connect_timeout, connecting)
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -260,7 +337,7 @@ impl Peer {
         {
             return Ok(sender);
         }
-        let stream = self.connect().await?;
+        let stream = self.connect(Protocol::H2c).await?;
         let sender = open_h2(stream).await?;
         let mut runtimes = self.runtimes.lock();
         kept(&mut runtimes, runtime).h2 = Some(sender.clone());
@@ -327,7 +404,7 @@ fn kept(runtimes: &mut Vec<Kept>, runtime: Id) -> &mut Kept {
 }
 
 /// Sends one request of HTTP/2 over a connection of its own.
-pub async fn over_h2(stream: TcpStream, mut request: Request<Body>) -> io::Result<Response<Body>> {
+pub async fn over_h2(stream: Stream, mut request: Request<Body>) -> io::Result<Response<Body>> {
     prepare_h2(&mut request);
     let mut sender = open_h2(stream).await?;
     let response = sender.send_request(request).await.map_err(io::Error::other)?;
@@ -335,8 +412,8 @@ pub async fn over_h2(stream: TcpStream, mut request: Request<Body>) -> io::Resul
     Ok(response.map(|body| Body::new(body).holding(sender)))
 }
 
-async fn open_h2(stream: TcpStream) -> io::Result<http2::SendRequest<Body>> {
-    let _ = stream.set_nodelay(true); // A connection that cannot be tuned still works.
+async fn open_h2(stream: Stream) -> io::Result<http2::SendRequest<Body>> {
+    let _ = stream.socket().set_nodelay(true); // A connection that cannot be tuned still works.
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_header_list_size(crate::serve::H2_HEADER_LIST)

@@ -11,3 +11,4 @@ pub mod plan;
 pub mod queue;
 pub mod reconcile;
 pub mod telemetry;
+pub mod trust;

@@ -1,5 +1,5 @@
 //! Each role by itself, in pods of a cluster that knows nothing of the platform: requests pass from the
-//! gateway's process to the queue's, and of the controllers and autoscalers one works at a time.
+//! gateway's process to the queue's, also in TLS, and of the controllers and autoscalers one works at a time.
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
@@ -38,32 +38,62 @@ const CONFIG: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 
-async fn install(cluster: &Cluster) {
+/// The same, with TLS between the roles.
+const SECURED: &[(&str, &[(&str, &str)])] = &[
+    (
+        "config-network",
+        &[
+            ("system-internal-tls", "enabled"),
+            ("certificate-class", "weft.certificate.networking.knative.dev"),
+        ],
+    ),
+    CONFIG[0],
+    CONFIG[1],
+    CONFIG[2],
+    (
+        "config-observability",
+        &[
+            ("logging.enable-request-log", "true"),
+            ("logging.request-log-template", "TLS: {{.Request.TLS}}"),
+        ],
+    ),
+];
+
+async fn install(cluster: &Cluster, replicas: u32, others: &[(&str, &[&str])]) {
     let kubeconfig = cluster.kubeconfig_of_pods();
     let home = Path::new(&kubeconfig).parent().expect("it is in a folder").display().to_string();
-    let install = async |name: &str, replicas, ports: &[(&str, u16, u16)]| {
-        let arguments = [name, "--kubeconfig", &kubeconfig, "--log", "info"];
+    let install = async |name: &str, replicas, ports: &[(&str, u16, u16)], words: &[&str]| {
+        let arguments = [words, &["--kubeconfig", &kubeconfig, "--log", "info"]].concat();
         let objects = role(name, replicas, &home, &arguments, ports);
         cluster.kubectl().run_with("apply -f -", &objects.to_string()).await.ok();
     };
-    install("controller", 2, &[]).await;
-    install("autoscaler", 2, &[("http", 8080, 8080)]).await;
-    install("activator", 1, &[("http", 80, 8012), ("http2", 81, 8013)]).await;
-    install("gateway", 1, &[("http", 80, 8080)]).await;
-    for name in ["controller", "autoscaler", "activator", "gateway"] {
+    install("controller", replicas, &[], &["controller"]).await;
+    install("autoscaler", replicas, &[("http", 8080, 8080)], &["autoscaler"]).await;
+    let ports = [("http", 80, 8012), ("http2", 81, 8013), ("https", 443, 8112)];
+    install("activator", 1, &ports, &["activator"]).await;
+    install("gateway", 1, &[("http", 80, 8080)], &["gateway"]).await;
+    for (name, words) in others {
+        install(name, 1, &[("http", 80, 8080)], words).await;
+    }
+    let others = others.iter().map(|(name, _)| *name);
+    for name in ["controller", "autoscaler", "activator", "gateway"].into_iter().chain(others) {
         let line = format!("rollout status deployment/{name} -n {SYSTEM} --timeout=90s");
         cluster.kubectl().run(&line).await.ok();
     }
 }
 
-async fn gateway(cluster: &Cluster) -> anyhow::Result<SocketAddr> {
-    let pods = cluster.pods(SYSTEM, "app=gateway").await?;
+async fn gateway(cluster: &Cluster, name: &str) -> anyhow::Result<SocketAddr> {
+    let pods = cluster.pods(SYSTEM, &format!("app={name}")).await?;
     let ip = pods.iter().find_map(|it| it.status.as_ref()?.pod_ip.clone());
     Ok(SocketAddr::new(ip.context("the gateway has no address")?.parse()?, 8080))
 }
 
 async fn says_hello(cluster: &Cluster) {
-    let to = gateway(cluster).await.expect("there is a gateway");
+    says_hello_at(cluster, "gateway").await;
+}
+
+async fn says_hello_at(cluster: &Cluster, name: &str) {
+    let to = gateway(cluster, name).await.expect("there is a gateway");
     let (status, text) = cluster.get(to, HOST, "/").await.expect("the gateway answers");
     assert_eq!((status, text.trim()), (200, "Hello World!"));
 }
@@ -118,23 +148,87 @@ async fn roles_alone_serve_and_a_second_of_each_takes_over() {
         return;
     }
     let cluster = Cluster::start(new_home(), CONFIG).await;
-    let told = std::panic::AssertUnwindSafe(story(&cluster));
-    let told = futures::FutureExt::catch_unwind(told).await;
-    if let Err(panic) = told {
-        report(&cluster).await;
-        cluster.stop().await;
-        std::panic::resume_unwind(panic);
-    }
+    tell(&cluster, story(&cluster)).await;
     cluster.stop().await;
 }
 
-async fn story(cluster: &Cluster) {
-    install(cluster).await;
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_speak_tls_with_each_other() {
+    if !may_isolate() {
+        println!("no namespaces are allowed here: pods have no network of their own");
+        return;
+    }
+    let cluster = Cluster::start(new_home(), SECURED).await;
+    tell(&cluster, secured_story(&cluster)).await;
+    cluster.stop().await;
+}
+
+/// Runs a story to its end; reports what there was where it fails.
+async fn tell(cluster: &Cluster, story: impl Future<Output = ()>) {
+    let told = std::panic::AssertUnwindSafe(story);
+    if let Err(panic) = futures::FutureExt::catch_unwind(told).await {
+        report(cluster).await;
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Waits until the queues have written a text so often.
+async fn written(cluster: &Cluster, text: &str, times: usize) {
+    let line = "logs -l serving.knative.dev/service=hello -c queue-proxy --tail=-1";
+    eventually(PATIENCE, &format!("the queue writes {text:?} {times} times"), || async {
+        let log = cluster.kubectl().run(line).await.ok();
+        ensure!(log.matches(text).count() >= times, "it wrote {log:?}");
+        Ok(())
+    })
+    .await;
+}
+
+async fn secured_story(cluster: &Cluster) {
+    // One gateway holds requests itself; the other passes them on to the activator, or to queues.
+    install(cluster, 1, &[("edge", &["gateway", "--endpoints-only"])]).await;
+    apply_hello(cluster).await;
+    for (namespace, secret) in [("default", "serving-certs"), (SYSTEM, "routing-serving-certs")] {
+        let line = format!("get secret {secret} -n {namespace} -o name");
+        cluster.kubectl().run(&line).await.ok();
+    }
+    says_hello(cluster).await;
+    written(cluster, "TLS: {772 true", 1).await;
+    says_hello_at(cluster, "edge").await;
+    written(cluster, "TLS: {772 true", 2).await;
+
+    // Another certificate, and then another authority, while the queue runs.
+    const RELOADED: &str = "Certificate and/or key have changed on disk and were reloaded.";
+    written(cluster, RELOADED, 1).await;
+    cluster.kubectl().run("delete secret serving-certs").await.ok();
+    says_hello(cluster).await;
+    written(cluster, RELOADED, 2).await;
+    says_hello(cluster).await;
+    let line = format!("delete secret knative-selfsigned-ca -n {SYSTEM}");
+    cluster.kubectl().run(&line).await.ok();
+    written(cluster, RELOADED, 3).await;
+    says_hello(cluster).await;
+    says_hello_at(cluster, "edge").await;
+
+    at_zero(cluster).await;
+    says_hello_at(cluster, "edge").await;
+    at_zero(cluster).await;
+    says_hello(cluster).await;
+    let line = "logs -l serving.knative.dev/service=hello -c queue-proxy --tail=-1";
+    let log = cluster.kubectl().run(line).await.ok();
+    assert!(!log.contains("TLS: <nil>"), "all requests came in TLS: {log}");
+}
+
+async fn apply_hello(cluster: &Cluster) {
     let samples = tests::parts::root().join("deploy/samples/hello.yaml");
     let words = ["apply", "-f", samples.to_str().expect("paths are text")];
     cluster.kubectl().run_words(&words, "").await.ok();
     let ready = "wait ksvc/hello --for=condition=Ready --timeout=90s";
     cluster.kubectl().run(ready).await.ok();
+}
+
+async fn story(cluster: &Cluster) {
+    install(cluster, 2, &[]).await;
+    apply_hello(cluster).await;
     says_hello(cluster).await;
     assert_eq!(queues(), 1, "the queue is a process of its own here");
     let line = "logs -l serving.knative.dev/service=hello -c queue-proxy";

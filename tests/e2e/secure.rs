@@ -387,3 +387,78 @@ async fn hosts_inside_have_https_as_long_as_the_configuration_says_so() {
     configure(&platform, "config-network", disabled).await;
     address("http").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_are_called_in_tls_as_long_as_the_configuration_says_so() {
+    let platform = Platform::start().await;
+    platform.apply_sample("hello.yaml").await;
+    platform.ready("hello").await;
+    let host = platform.host("hello").await;
+    let host = host.split(':').next().unwrap().to_owned();
+    let says_hello = async || {
+        assert_eq!(platform.get(&host, "/").await.unwrap().ok().unwrap(), "Hello World!\n");
+    };
+    says_hello().await;
+    let log = json!({
+        "logging.enable-request-log": "true",
+        "logging.request-log-template": "TLS: {{.Request.TLS}}",
+    });
+    configure(&platform, "config-observability", log).await;
+    // The log of the pod that serves: requests are made until it has the text.
+    let logs = async |text: &str| {
+        eventually(PATIENCE, &format!("a queue writes {text:?}"), || async {
+            says_hello().await;
+            let pods = platform.pods("hello").await?;
+            for pod in pods {
+                let line = format!("logs {pod} -c queue-proxy");
+                if platform.kubectl().run(&line).await.result().is_ok_and(|it| it.contains(text)) {
+                    return Ok(pod);
+                }
+            }
+            anyhow::bail!("no queue wrote it")
+        })
+        .await
+    };
+    logs("TLS: <nil>").await;
+
+    let enabled = json!({ "system-internal-tls": "Enabled" });
+    configure(&platform, "config-network", enabled).await;
+    if !may_isolate() {
+        // On the machine's network a queue is called in the same process, and no wire needs TLS.
+        says_hello().await;
+        return;
+    }
+    let pod = logs("TLS: {772 true").await;
+    let found = platform.object("secret serving-certs").await.unwrap();
+    let authority = trusting(&platform).await;
+    let object = platform.object(&format!("pod {pod}")).await.unwrap();
+    let ip = object["status"]["podIP"].as_str().unwrap().parse().unwrap();
+    let queue = SocketAddr::new(ip, 8112);
+    for name in ["kn-user-default", "data-plane.knative.dev"] {
+        dial(queue, name, &authority, "h2").await.unwrap();
+    }
+    dial(queue, "kn-user-other", &authority, "h2").await.expect_err("it is not of that namespace");
+    let bundle = platform.object("cm knative-ca-bundle -n knative-serving").await.unwrap();
+    assert_eq!(bundle["metadata"]["labels"]["networking.knative.dev/trust-bundle"], "true");
+
+    // Another certificate while the pod runs.
+    platform.kubectl().run("delete secret serving-certs").await.ok();
+    let reloaded = "Certificate and/or key have changed on disk and were reloaded.\n";
+    eventually(PATIENCE, "the queue has another certificate", || async {
+        says_hello().await;
+        let log = platform.kubectl().run(&format!("logs {pod} -c queue-proxy")).await.result();
+        let log = log.map_err(anyhow::Error::msg)?;
+        ensure!(log.matches(reloaded).count() == 2, "{log}");
+        Ok(())
+    })
+    .await;
+    let renewed = platform.object("secret serving-certs").await.unwrap();
+    assert_ne!(renewed["data"]["tls.crt"], found["data"]["tls.crt"]);
+    assert_eq!(renewed["data"]["ca.crt"], found["data"]["ca.crt"]);
+    says_hello().await;
+    platform.at_zero("hello").await;
+    says_hello().await;
+
+    configure(&platform, "config-network", json!({ "system-internal-tls": "Disabled" })).await;
+    logs("TLS: <nil>").await;
+}

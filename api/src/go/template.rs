@@ -28,6 +28,8 @@ pub struct Template {
 pub enum Value<'a> {
     /// Nothing: a key that a map does not have.
     Missing,
+    /// A pointer of this Go type to nothing.
+    Nil(&'static str),
     Bool(bool),
     Int(i64),
     Float(f64),
@@ -350,6 +352,7 @@ fn field<'v>(from: Value<'v>, name: &str, arguments: &[Value<'v>]) -> Result<Val
         },
         Value::Map(map) => map.get(name).map_or(Value::Missing, |value| text(value)),
         Value::Missing => return Err(format!("nil data; no entry for key {}", quote(name))),
+        Value::Nil(kind) => return Err(format!("nil pointer evaluating {kind}.{name}")),
         Value::Text(_) => return unknown("string"),
         Value::Int(_) => return unknown("int"),
         Value::Float(_) => return unknown("float64"),

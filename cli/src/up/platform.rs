@@ -13,7 +13,7 @@ use activator::{backends::Seen, revision::Address, serve::Activator};
 use anyhow::Context;
 use api::{
     keys::networking::{CERT_MANAGER_CLASS, WEFT_CERTIFICATE_CLASS},
-    queue::{H2C_PORT, HTTP_PORT},
+    queue::{H2C_PORT, HTTP_PORT, TLS_PORT, TlsLimits},
 };
 use autoscaler::drive::{self, Autoscaler};
 use config::Config;
@@ -32,8 +32,9 @@ use mesh::{
 };
 use proxy::{
     drain,
-    hop::Protocol,
+    hop::{Backend, Protocol},
     serve::{Settings as Serving, Shards, serve_on},
+    tls::Server,
 };
 use runtime::{
     admin::Readiness,
@@ -42,6 +43,7 @@ use runtime::{
     config as live,
     events::Recorder,
     telemetry::Levels,
+    trust,
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -192,17 +194,23 @@ impl Platform {
             let entries = serde_json::to_vec(&asked.explain(of, revision)).ok()?;
             Some(("application/json", entries.into()))
         }));
+        // On the machine's network queues are called in this process and never over a wire.
+        let trust = node.isolated().then(|| trust::follow(&cluster, &system, live.clone()));
         let activator = Activator::start(
             &cluster,
             live.clone(),
             node.upstream(),
             Arc::new(move |report| reports.send(report)),
-            activator::serve::Settings::new(NODE),
+            activator::serve::Settings {
+                trust: trust.clone(),
+                ..activator::serve::Settings::new(NODE)
+            },
         );
         expect_pods(&node, &activator);
         let inside = node.router().map(IpAddr::from);
         services::activator(cluster.client(), &system, inside).await?;
-        let gateway = Gateway::new(&cluster, Some(Arc::new(activator.clone())), node.upstream());
+        let held: Arc<dyn Backend> = Arc::new(activator.clone());
+        let gateway = Gateway::new(&cluster, Some(held), node.upstream(), trust.clone());
         let domains = Domains::new(&system, CLUSTER_DOMAIN);
         let certificates = gateway.certificates();
         // The only gateway of this cluster.
@@ -247,10 +255,14 @@ impl Platform {
         let readiness = Readiness::default();
         readiness.set(true);
         let held = activator::role::handler(activator, readiness, CLUSTER_DOMAIN);
-        for port in [HTTP_PORT, H2C_PORT] {
-            if let Some(inside) = node.listen(port).context("open the activator for pods")? {
-                ports.push((inside, held.clone(), plain.clone()));
-            }
+        let shown = trust.unwrap_or_default().shown;
+        let in_tls = Serving {
+            tls: Some(Server::showing(shown, &TlsLimits::default())),
+            ..Serving::default()
+        };
+        for (port, serving) in [(HTTP_PORT, &plain), (H2C_PORT, &plain), (TLS_PORT, &in_tls)] {
+            let inside = node.listen(port).context("open the activator for pods")?;
+            ports.extend(inside.map(|it| (it, held.clone(), serving.clone())));
         }
         let mut listeners = JoinSet::new();
         for (listener, handler, serving) in ports {

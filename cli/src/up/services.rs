@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use anyhow::Context;
-use api::queue::{H2C_PORT, HTTP_PORT};
+use api::queue::{H2C_PORT, HTTP_PORT, TLS_PORT};
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use kube::{
     Api, Client,
@@ -36,7 +36,7 @@ pub async fn activator(
     namespace: &str,
     address: Option<IpAddr>,
 ) -> anyhow::Result<()> {
-    let ports = &[("http", 80, HTTP_PORT), ("http2", 81, H2C_PORT)];
+    let ports = &[("http", 80, HTTP_PORT), ("http2", 81, H2C_PORT), ("https", HTTPS, TLS_PORT)];
     let part = Part { name: ACTIVATOR, app: "activator", address, ports };
     install(client, namespace, &part, json!({})).await
 }

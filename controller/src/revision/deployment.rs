@@ -5,6 +5,7 @@
 
 use api::{
     keys::{autoscaling, serving},
+    queue::{CERTIFICATE, CERTIFICATES},
     serving::{Revision, RevisionSpec, RevisionStatus},
 };
 use config::{Config, deployment::Affinity, features::Flag};
@@ -222,12 +223,12 @@ fn pod_spec(
     }
     if config.network.system_internal_tls {
         let secret = core::SecretVolumeSource {
-            secret_name: Some("serving-certs".to_owned()),
+            secret_name: Some(CERTIFICATE.to_owned()),
             ..Default::default()
         };
         let volume =
             Volume { name: "server-certs".to_owned(), secret: Some(secret), ..Volume::default() };
-        mount(volume, "/var/lib/knative/certs", Some(true));
+        mount(volume, CERTIFICATES, Some(true));
     }
 
     let mut pod = revision.spec.pod.clone();

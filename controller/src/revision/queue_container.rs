@@ -9,7 +9,10 @@ use api::{
     headers,
     keys::serving,
     quantity::Amount,
-    queue::{ADMIN_PORT, CONTAINER, ENV, H2C_PORT, HTTP_PORT, METRICS_PORT, STAT_PORT, Settings},
+    queue::{
+        ADMIN_PORT, CONTAINER, ENV, H2C_PORT, HTTP_PORT, METRICS_PORT, STAT_PORT, Settings,
+        TLS_PORT, TlsLimits,
+    },
     serving::Revision,
 };
 use config::{
@@ -36,7 +39,6 @@ use super::{
 };
 use crate::metadata::{self, Map, name, namespace};
 
-const TLS_PORT: u16 = 8112;
 const PROFILING_PORT: u16 = 8008;
 /// The queue and the container share their network.
 const HERE: &str = "127.0.0.1";
@@ -216,6 +218,12 @@ fn settings(revision: &Revision, config: &Config, system_namespace: &str) -> Set
         log_probes: observability.logging_enable_probe_request_log,
         request_metrics: observability.request_metrics.protocol == MetricsProtocol::Prometheus,
         opencensus_names: observability.opencensus_names,
+        tls: TlsLimits {
+            min_version: config.deployment.queue_sidecar_tls_min_version.clone(),
+            max_version: config.deployment.queue_sidecar_tls_max_version.clone(),
+            cipher_suites: config.deployment.queue_sidecar_tls_cipher_suites.clone(),
+            curve_preferences: config.deployment.queue_sidecar_tls_curve_preferences.clone(),
+        },
         report_to: format!("http://autoscaler.{system_namespace}.svc.{CLUSTER_DOMAIN}:8080"),
         ..Settings::default()
     }

@@ -13,8 +13,9 @@ use proxy::{
     body::Body,
     drain,
     hop::{Boxed, Dial, Protocol, SendError, Upstream},
-    queue::Queue,
+    queue::{Queue, role},
     serve,
+    tls::Shown,
     upstream::{self, Peer, Pool},
 };
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -26,6 +27,8 @@ use crate::node::network::PodNetwork;
 pub struct Reach {
     pub door: Arc<Door>,
     pub queue: OnceLock<Arc<Queue>>,
+    /// What the queue shows to those who call it in TLS; unset where it takes no TLS.
+    pub shown: OnceLock<Shown>,
     /// Set while the queue also listens on its ports; closed with the pod.
     listening: OnceLock<drain::Count>,
     /// The same, of its port for metrics.
@@ -59,6 +62,7 @@ impl Reach {
         Self {
             door,
             queue: OnceLock::new(),
+            shown: OnceLock::new(),
             listening: OnceLock::new(),
             measuring: OnceLock::new(),
             peers: Mutex::default(),
@@ -75,27 +79,29 @@ impl Reach {
             return Ok(());
         }
         let mut listeners = Vec::new();
-        for port in [api::queue::HTTP_PORT, api::queue::H2C_PORT] {
+        let plain = serve::Settings::default();
+        let mut ports =
+            vec![(api::queue::HTTP_PORT, plain.clone()), (api::queue::H2C_PORT, plain.clone())];
+        if let Some(shown) = self.shown.get() {
+            let server = role::server(shown.clone(), queue.settings());
+            ports.push((api::queue::TLS_PORT, serve::Settings { tls: Some(server), ..plain }));
+        }
+        for (port, settings) in ports {
             let listener =
                 network.visit(|| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?;
             listener.set_nonblocking(true)?;
-            listeners.push(TcpListener::from_std(listener)?);
+            listeners.push((TcpListener::from_std(listener)?, settings));
         }
         let drain = drain::Count::default();
         if self.listening.set(drain.clone()).is_err() {
             // Another connection opened it meanwhile.
             return Ok(());
         }
-        for listener in listeners {
+        for (listener, settings) in listeners {
             let queue = queue.clone();
             let handler: serve::Handler =
                 Arc::new(move |request, from| queue.handle_from(request, from));
-            tokio::spawn(serve::serve(
-                listener,
-                handler,
-                serve::Settings::default(),
-                drain.clone(),
-            ));
+            tokio::spawn(serve::serve(listener, handler, settings, drain.clone()));
         }
         Ok(())
     }
@@ -286,5 +292,15 @@ impl Upstream for Pods {
             Some(queue) => queue.probe(),
             None => Box::pin(async move { pod.door.connect(to.port()).await.is_ok() }),
         }
+    }
+
+    fn dial(&self, to: SocketAddr) -> Boxed<io::Result<TcpStream>> {
+        let Some(pod) = self.get(to.ip()) else {
+            return self.others.dial(to);
+        };
+        Box::pin(async move {
+            pod.open_queue()?;
+            pod.door.connect(to.port()).await
+        })
     }
 }

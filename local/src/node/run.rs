@@ -14,6 +14,7 @@ use kube::{Api, api::Resource};
 use proxy::{
     hop::Boxed,
     queue::{Queue, request_log::Lines},
+    tls::Shown,
 };
 use runtime::cluster::cache::Cache;
 use rustix::process::Signal;
@@ -35,12 +36,15 @@ use crate::node::{
     process::{Exit, Launch, Process},
     reach::{Queued, Reach},
     root::Root,
+    secure,
     volumes::{self, PodVolumes},
 };
 
 /// What a container is stopped by: a moment after which it is killed, which may still come nearer.
 pub type Stop = watch::Receiver<Option<Instant>>;
 
+/// Lines that a queue tells besides its requests and that wait to be written: it says one when its certificate changes.
+const NEWS: usize = 8;
 /// How long after a container the queue may be told that the pod goes. Source: knative/serving
 /// `pkg/queue/sharedmain/handlers.go`.
 const TOLD_TOGETHER: Duration = Duration::from_secs(1);
@@ -212,7 +216,19 @@ impl Run {
         });
         let queue = queue.clone();
         let (end_of_log, ends) = oneshot::channel();
-        let logging = lines.and_then(|lines| self.request_log(lines, ends));
+        let (told, news) = mpsc::channel(NEWS);
+        if secure::is_wanted(&self.container) {
+            let shown = context.reach.shown.get_or_init(Shown::default).clone();
+            let context = context.clone();
+            tokio::spawn(async move {
+                let (node, namespace) = (&context.node, context.namespace());
+                node.certificates.follow(&node.cluster, namespace, &shown, told).await;
+            });
+        }
+        let logging = match lines.is_some() || secure::is_wanted(&self.container) {
+            true => self.write_log(lines, news, ends),
+            false => None,
+        };
         if let Err(error) = context.reach.open_metrics() {
             // Requests are more than what is told of them.
             tracing::warn!(pod = context.name(), %error, "listen for Prometheus");
@@ -275,10 +291,12 @@ impl Run {
         self.tell(Event::Ended { index: self.index, ended }).await;
     }
 
-    /// Writes the queue's request log as the output of its container, until `ends` is dropped.
-    fn request_log(
+    /// Writes the queue's request log and what else there is to tell as the output of its container, until `ends` is
+    /// dropped.
+    fn write_log(
         &self,
-        mut lines: Lines,
+        mut lines: Option<Lines>,
+        mut news: mpsc::Receiver<String>,
         mut ends: oneshot::Receiver<()>,
     ) -> Option<JoinHandle<()>> {
         let labels = self.context.pod.metadata.labels.as_ref();
@@ -286,20 +304,28 @@ impl Run {
         {
             Ok(output) => output,
             Err(error) => {
-                tracing::warn!(pod = self.context.name(), %error, "write the request log");
+                tracing::warn!(pod = self.context.name(), %error, "write the log of the queue");
                 return None;
             }
         };
         Some(tokio::spawn(async move {
             loop {
+                let next = async {
+                    match &mut lines {
+                        Some(lines) => lines.next().await,
+                        None => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
-                    text = lines.next() => match text {
+                    text = next => match text {
                         Some(text) => output.write(text.as_bytes()),
                         None => return,
                     },
+                    Some(text) = news.recv() => output.write(text.as_bytes()),
                     _ = &mut ends => break,
                 }
             }
+            let Some(mut lines) = lines else { return };
             lines.close();
             while let Some(text) = lines.next().await {
                 output.write(text.as_bytes());

@@ -98,7 +98,7 @@ async fn gateway_and_secrets() -> (Cluster, Arc<Gateway>, mpsc::UnboundedSender<
     });
     let client = kube::Client::new(api, "default");
     let cluster = Cluster::new(client, Clock::start(), CancellationToken::new());
-    let gateway = Gateway::new(&cluster, Some(Arc::new(Mirror)), Arc::new(Mirror));
+    let gateway = Gateway::new(&cluster, Some(Arc::new(Mirror)), Arc::new(Mirror), None);
     gateway.synced().await;
     (cluster, gateway, sender)
 }
@@ -250,7 +250,7 @@ async fn follows_changes_and_splits() {
 #[tokio::test]
 async fn reaches_other_services_and_other_hosts() {
     let (cluster, gateway) = gateway().await;
-    let alone = Gateway::new(&cluster, None, Arc::new(Mirror));
+    let alone = Gateway::new(&cluster, None, Arc::new(Mirror), None);
     let to = |name: &str| json!([{"percent": 100, "serviceName": name, "servicePort": 80}]);
     put(
         &cluster,

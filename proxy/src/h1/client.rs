@@ -17,7 +17,6 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body::{Body as _, Frame};
 use tokio::{
     io::AsyncWrite,
-    net::TcpStream,
     time::{Duration, Instant, Sleep},
 };
 
@@ -26,7 +25,7 @@ use super::{
     head::{self, Framing},
     wire::{Outgoing, Wire},
 };
-use crate::body::Body;
+use crate::{body::Body, stream::Stream};
 
 /// How long a request that expects `100 Continue` waits for it before its body is sent anyway.
 /// Source: Go's `http.DefaultTransport`, `ExpectContinueTimeout`.
@@ -36,7 +35,7 @@ const INTERIM: usize = 16;
 
 /// A connection on which no request is under way.
 pub struct Connection {
-    wire: Wire<TcpStream>,
+    wire: Wire<Stream>,
     out: Outgoing,
     /// When it was last used.
     pub since: Instant,
@@ -87,8 +86,8 @@ struct Exchange {
 
 impl Connection {
     /// A connection on a new socket.
-    pub fn new(stream: TcpStream, now: Instant) -> Connection {
-        let _ = stream.set_nodelay(true); // A connection that cannot be tuned still works.
+    pub fn new(stream: Stream, now: Instant) -> Connection {
+        let _ = stream.socket().set_nodelay(true); // A connection that cannot be tuned still works.
         Connection {
             wire: Wire::new(stream, BytesMut::new()),
             out: Outgoing::default(),

@@ -25,7 +25,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Uri, Version, header};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{FORWARDED_FOR, is_probe, prepare};
-use crate::body::Body;
+use crate::{body::Body, tls::Session};
 
 /// Requests that may wait to be written: a second's worth for most services, a few MB at the worst.
 const WAITING: usize = 512;
@@ -34,6 +34,8 @@ const BATCH: usize = 32 << 10;
 /// Between two warnings that lines were left out.
 const WARN_PERIOD: Duration = Duration::from_secs(10);
 
+/// Go's type of what was agreed on in TLS.
+const AGREED: &str = "*tls.ConnectionState";
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const B3_TRACE: HeaderName = HeaderName::from_static("x-b3-traceid");
 
@@ -64,6 +66,7 @@ pub(super) struct Entry {
     /// Bytes of the request's body; −1 when nobody knew.
     length: i64,
     remote: Option<SocketAddr>,
+    tls: Option<Arc<Session>>,
     code: u16,
     size: u64,
     latency: Duration,
@@ -71,6 +74,10 @@ pub(super) struct Entry {
 
 #[derive(Debug)]
 struct Url<'e>(&'e Uri);
+
+/// What was agreed on in TLS, as Go's `tls.ConnectionState` shows it.
+#[derive(Debug)]
+struct Agreed<'e>(&'e Session);
 
 /// A log and its lines, if `settings` want one.
 pub(super) fn open(settings: &Settings) -> Option<(Arc<RequestLog>, Lines)> {
@@ -114,6 +121,7 @@ impl RequestLog {
             headers: request.headers().clone(),
             length: length.unwrap_or(-1),
             remote,
+            tls: request.extensions().get().cloned(),
             code: 0,
             size: 0,
             latency: Duration::ZERO,
@@ -172,8 +180,12 @@ impl Lines {
         prepare(&mut entry.headers);
         let host = entry.headers.remove(header::HOST).or(host);
         let host = host.map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
-        let request =
-            Shown { entry: &entry, url: Url(&entry.target), host: host.unwrap_or_default() };
+        let request = Shown {
+            entry: &entry,
+            url: Url(&entry.target),
+            tls: entry.tls.as_deref().map(Agreed),
+            host: host.unwrap_or_default(),
+        };
         let settings = &self.settings;
         let latency = entry.latency.as_secs_f64();
         let code = i64::from(entry.code);
@@ -226,6 +238,7 @@ impl Lines {
 struct Shown<'e> {
     entry: &'e Entry,
     url: Url<'e>,
+    tls: Option<Agreed<'e>>,
     host: String,
 }
 
@@ -280,7 +293,11 @@ impl Object for Shown<'_> {
             ("Trailer", []) => Value::Lists(HEADER, Arc::default()),
             ("Close", []) => Value::Bool(false),
             ("Pattern", []) => text(""),
-            ("TLS" | "MultipartForm" | "Response" | "Cancel", []) => Value::Missing,
+            ("TLS", []) => match &self.tls {
+                Some(agreed) => Value::Object(agreed),
+                None => Value::Nil(AGREED),
+            },
+            ("MultipartForm" | "Response" | "Cancel", []) => Value::Missing,
             _ => return None,
         }))
     }
@@ -313,6 +330,30 @@ impl Object for Url<'_> {
 
     fn shown(&self) -> String {
         self.0.to_string()
+    }
+}
+
+impl Object for Agreed<'_> {
+    fn kind(&self) -> &'static str {
+        AGREED
+    }
+
+    fn get<'v>(&'v self, name: &str, arguments: &[Value<'v>]) -> Option<Result<Value<'v>, String>> {
+        Some(Ok(match (name, arguments) {
+            ("Version", []) => Value::Int(self.0.version.into()),
+            ("HandshakeComplete" | "NegotiatedProtocolIsMutual", []) => Value::Bool(true),
+            ("DidResume", []) => Value::Bool(self.0.is_resumed),
+            ("CipherSuite", []) => Value::Int(self.0.suite.into()),
+            ("NegotiatedProtocol", []) => text(&self.0.protocol),
+            ("ServerName", []) => text(&self.0.server_name),
+            _ => return None,
+        }))
+    }
+
+    fn shown(&self) -> String {
+        let Session { version, suite, protocol, server_name, is_resumed } = self.0;
+        // Clients show no certificates.
+        format!("{{{version} true {is_resumed} {suite} {protocol} true {server_name} [] []}}")
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     io::{self, Write},
     net::SocketAddr,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -18,12 +19,14 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 
-use super::{Queue, request_log::Lines};
+use super::{Queue, certificate, request_log::Lines};
 use crate::{
     body::Body,
     drain,
     hop::{Boxed, Dial, Protocol, Reply, SendError, plain},
-    serve, upstream,
+    serve,
+    tls::{self, Shown},
+    upstream,
 };
 
 /// How often load is reported. Source: upstream's `reportingPeriod`.
@@ -47,16 +50,29 @@ impl Dial for Loopback {
     }
 }
 
-/// Serves a pod's requests until `stop` completes, and then those that are in flight.
-/// Fails when a port cannot be bound.
-pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> io::Result<()> {
+/// Serves a pod's requests until `stop` completes, and then those that are in flight; also in TLS, if there is a
+/// certificate in the folder `certificates`. Fails when a port cannot be bound.
+pub async fn run(
+    settings: Settings,
+    certificates: &Path,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
     let ports = settings.ports;
     let listen = async |port| {
         TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).await.map_err(|error| {
             io::Error::new(error.kind(), format!("listen on port {port}: {error}"))
         })
     };
-    let data = [listen(ports.http).await?, listen(ports.h2c).await?];
+    let plain = serve::Settings { connections: CONNECTIONS, ..serve::Settings::default() };
+    let mut data =
+        vec![(listen(ports.http).await?, plain.clone()), (listen(ports.h2c).await?, plain.clone())];
+    let shown = Shown::default();
+    let is_secured = certificate::is_there(certificates);
+    if is_secured {
+        let in_tls = server(shown.clone(), &settings);
+        let in_tls = serve::Settings { tls: Some(in_tls), ..plain };
+        data.push((listen(ports.tls).await?, in_tls));
+    }
     let (admin, stat) = (listen(ports.admin).await?, listen(ports.stat).await?);
     let measured = settings.request_metrics.then_some(ports.metrics);
     let metrics = match measured {
@@ -65,12 +81,38 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> io::Resu
     };
     let (queue, lines) = Queue::logging(settings, Arc::new(Loopback));
     let logging = lines.map(|lines| tokio::spawn(write(lines)));
-    serve_on(queue, data, admin, stat, metrics, stop).await;
+    let serving = serve_on(queue, data, admin, stat, metrics, stop);
+    let following = async {
+        match is_secured {
+            true => certificate::follow(certificates, &shown, tell_reloaded).await,
+            false => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = serving => {}
+        () = following => {}
+    }
     if let Some(logging) = logging {
         // The queue is gone, and what is left of its log is little.
         let _ = tokio::time::timeout(LAST_LINES, logging).await;
     }
     Ok(())
+}
+
+/// What shakes hands for a queue. Its requests say so to the request log, if there is one.
+pub fn server(shown: Shown, settings: &Settings) -> tls::Server {
+    let mut server = tls::Server::showing(shown, &settings.tls);
+    server.tells = !settings.request_log_template.is_empty();
+    server
+}
+
+/// Says in this process's output that the certificate was read: tools wait for that, whatever the level of the log is.
+fn tell_reloaded() {
+    tokio::task::spawn_blocking(|| {
+        let mut out = io::stdout().lock();
+        // Whoever read it is gone, and with them the reason to write.
+        let _ = writeln!(out, "{}", certificate::RELOADED).and_then(|()| out.flush());
+    });
 }
 
 /// Writes the request log to this process's output, where a slow reader holds up nothing but the log.
@@ -87,7 +129,7 @@ async fn write(mut lines: Lines) {
 
 async fn serve_on(
     queue: Arc<Queue>,
-    data: [TcpListener; 2],
+    data: Vec<(TcpListener, serve::Settings)>,
     admin: TcpListener,
     stat: TcpListener,
     metrics: Option<TcpListener>,
@@ -99,11 +141,11 @@ async fn serve_on(
         serve::Settings { connections: CONNECTIONS, ..serve::Settings::default() },
     );
     let mut serving = tokio::task::JoinSet::new();
-    for listener in data {
+    for (listener, settings) in data {
         let queue = queue.clone();
         let handler: serve::Handler =
             Arc::new(move |request, from| queue.handle_from(request, from));
-        serving.spawn(serve::serve(listener, handler, servers.clone(), open.clone()));
+        serving.spawn(serve::serve(listener, handler, settings, open.clone()));
     }
     let admin_handler: serve::Handler = Arc::new({
         let queue = queue.clone();

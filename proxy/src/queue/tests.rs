@@ -301,6 +301,26 @@ async fn logged(template: &str, request: Request<Body>, handler: serve::Handler)
 }
 
 #[tokio::test]
+async fn logs_what_was_agreed_on_in_tls() {
+    let template = "TLS: {{.Request.TLS}} {{if .Request.TLS}}{{.Request.TLS.Version}}{{end}}";
+    let handler: serve::Handler =
+        Arc::new(|_, _| Box::pin(async { Response::new(Body::full("hello")) }));
+    let mut request = Request::get("/").body(Body::empty()).expect("valid");
+    let line =
+        logged(template, Request::get("/").body(Body::empty()).expect("valid"), handler.clone());
+    assert_eq!(line.await, "TLS: <nil> \n");
+    request.extensions_mut().insert(Arc::new(crate::tls::Session {
+        version: 0x0304,
+        suite: 0x1301,
+        protocol: "h2".into(),
+        server_name: "data-plane.knative.dev".into(),
+        is_resumed: false,
+    }));
+    let line = logged(template, request, handler).await;
+    assert_eq!(line, "TLS: {772 true false 4865 h2 true data-plane.knative.dev [] []} 772\n");
+}
+
+#[tokio::test]
 async fn logs_each_request_as_the_template_says() {
     let request = || {
         Request::post("/a/b%20c?x=1&y=a%26b&x=2")

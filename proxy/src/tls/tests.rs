@@ -349,3 +349,38 @@ fn says_what_is_wrong_with_a_certificate_and_nothing_of_what_is_in_it() {
         assert!(shown.len() < 30, "{shown}");
     }
 }
+
+#[test]
+fn limits_leave_something_of_each_kind() {
+    let all = aws_lc_rs::default_provider();
+    let of_tls13 = all.cipher_suites.iter().filter(|it| it.tls13().is_some()).count();
+    for (limits, versions, suites, curves) in [
+        (["", "", "", ""], &[0x0304][..], None, all.kx_groups.len()),
+        (["1.2", "", "", ""], &[0x0304, 0x0303], None, all.kx_groups.len()),
+        (["1.2", "1.2", "", ""], &[0x0303], None, all.kx_groups.len()),
+        (["1.3", "1.2", "", ""], &[0x0304], None, all.kx_groups.len()),
+        (
+            [
+                "1.2",
+                "1.3",
+                "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+                "X25519,CurveP256",
+            ],
+            &[0x0304, 0x0303],
+            Some(of_tls13 + 2),
+            2,
+        ),
+        (["", "", "unknown", "unknown"], &[0x0304], None, all.kx_groups.len()),
+    ] {
+        let [min_version, max_version, cipher_suites, curve_preferences] =
+            limits.map(str::to_owned);
+        let limits = TlsLimits { min_version, max_version, cipher_suites, curve_preferences };
+        let (provider, found) = limited(&limits);
+        let found: Vec<u16> = found.iter().map(|it| it.version.into()).collect();
+        assert_eq!(found, versions, "{limits:?}");
+        let expected = suites.unwrap_or(all.cipher_suites.len());
+        assert_eq!(provider.cipher_suites.len(), expected, "{limits:?}");
+        assert_eq!(provider.kx_groups.len(), curves, "{limits:?}");
+        Server::showing(Shown::default(), &limits);
+    }
+}

@@ -10,7 +10,7 @@ use crate::go::format_float;
 /// Whether a value counts as true.
 pub fn truth(value: &Value<'_>) -> bool {
     match value {
-        Value::Missing => false,
+        Value::Missing | Value::Nil(_) => false,
         Value::Bool(value) => *value,
         Value::Int(value) => *value != 0,
         Value::Float(value) => *value != 0.0,
@@ -26,6 +26,7 @@ pub fn truth(value: &Value<'_>) -> bool {
 pub fn shown(value: &Value<'_>) -> String {
     match value {
         Value::Missing => "<no value>".to_string(),
+        Value::Nil(_) => "<nil>".to_string(),
         Value::Bool(value) => value.to_string(),
         Value::Int(value) => value.to_string(),
         Value::Float(value) => format_float(*value),

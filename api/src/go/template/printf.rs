@@ -88,6 +88,7 @@ impl Flags {
         };
         let Some(text) = text else {
             let kind = match value {
+                Value::Nil(kind) => kind,
                 Value::Bool(_) => "bool",
                 Value::Int(_) => "int",
                 Value::Float(_) => "float64",
