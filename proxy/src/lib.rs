@@ -8,6 +8,7 @@ pub mod fetch;
 pub mod h1;
 pub mod hop;
 pub mod probe;
+mod pulse;
 pub mod queue;
 pub mod serve;
 pub mod stream;
