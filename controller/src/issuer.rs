@@ -438,6 +438,9 @@ impl Reconcile for Issuer {
             system_namespace: &self.system_namespace,
         };
         let plan = plan(&certificate, seen, now);
+        for event in plan.events.iter().filter(|it| it.warning) {
+            tracing::warn!(certificate = %key, reason = event.reason, "{}", event.message);
+        }
         if plan.is_settled() && plan.again.is_some() {
             made.issued.remove(key);
         }

@@ -462,3 +462,63 @@ async fn queues_are_called_in_tls_as_long_as_the_configuration_says_so() {
     configure(&platform, "config-network", json!({ "system-internal-tls": "Disabled" })).await;
     logs("TLS: <nil>").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_of_the_operator_vouches_and_what_it_vouched_for_outlives_it() {
+    let platform = Platform::start().await;
+    platform.apply_sample("hello.yaml").await;
+    platform.ready("hello").await;
+    let tls = platform.running().https_addr.expect("it listens for HTTPS");
+    let host = platform.host("hello").await;
+    let host = host.split(':').next().unwrap().to_owned();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let made = params.self_signed(&key).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.der().clone()).unwrap();
+    let file = |kind: &str, text: String| {
+        let path = platform.home().join(format!("authority.{kind}"));
+        std::fs::write(&path, text).unwrap();
+        format!("--{kind}={}", path.display())
+    };
+    let (cert, key) = (file("cert", made.pem()), file("key", key.serialize_pem()));
+    let words = ["create", "secret", "tls", "mine", "-n", "knative-serving", &*cert, &*key];
+    platform.kubectl().run_words(&words, "").await.ok();
+    let mine = json!({ "issuerRef": "{kind: Secret, name: mine}" });
+    configure(&platform, "config-certmanager", mine).await;
+    configure(&platform, "config-network", json!({ "external-domain-tls": "Enabled" })).await;
+    url(&platform, "hello", "https").await;
+    eventually(PATIENCE, "the operator's authority vouches", || async {
+        get(tls, &host, &roots, "h2").await.map(drop)
+    })
+    .await;
+
+    // That it is gone is told, and changes nothing.
+    platform.kubectl().run("delete secret mine -n knative-serving").await.ok();
+    eventually(PATIENCE, "what is wrong is told", || async {
+        let found = certificate(&platform, "hello").await?;
+        let conditions = found["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let ready =
+            conditions.iter().find(|it| it["type"] == "Ready").context("it says nothing")?;
+        let said = [&ready["status"], &ready["reason"]].map(|it| it.as_str().unwrap_or_default());
+        ensure!(said == ["True", "AuthorityUnusable"], "{ready}");
+        let message = ready["message"].as_str().unwrap_or_default();
+        ensure!(message.contains("knative-serving/mine"), "{message}");
+        let events = platform.kubectl().run("get events").await.ok();
+        ensure!(events.contains("AuthorityUnusable"), "{events}");
+        Ok(())
+    })
+    .await;
+    assert!(url(&platform, "hello", "https").await.0.starts_with("https://"));
+    get(tls, &host, &roots, "h2").await.unwrap();
+
+    // Without one of the operator's the platform has its own.
+    configure(&platform, "config-certmanager", json!({ "issuerRef": null })).await;
+    eventually(PATIENCE, "the platform's own authority vouches", || async {
+        platform.object("secret knative-selfsigned-ca -n knative-serving").await?;
+        let own = trusting(&platform).await;
+        get(tls, &host, &own, "h2").await.map(drop)
+    })
+    .await;
+}
