@@ -175,7 +175,8 @@ impl Autoscaler {
         cluster.keep(move || collect(collected.clone(), receiver.clone()));
         let ticked = shared.clone();
         cluster.keep(move || tick(ticked.clone()));
-        cluster.spawn(follow(shared.clone(), config));
+        let following = shared.clone();
+        cluster.keep(move || follow(following.clone(), config.clone()));
         Autoscaler { shared, reports: Reports { sender } }
     }
 

@@ -36,6 +36,12 @@ use crate::{
 
 /// Requests that may wait for the container, for each that it takes. Source: upstream's `QueueDepth`.
 const DEPTH: usize = 10;
+/// How long a request waits for a container that takes no connections. One that ended is started again at once, and one
+/// that ended twice after 10 s, as kubelet has it; then it needs a moment.
+const RESTART: Duration = Duration::from_secs(15);
+/// Between two attempts to connect meanwhile; the time between them grows with the wait.
+const FIRST_ATTEMPT: Duration = Duration::from_millis(10);
+const LAST_ATTEMPT: Duration = Duration::from_millis(250);
 /// After how many seconds a client that was refused for want of room may well find some.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
@@ -244,7 +250,19 @@ impl Queue {
             },
         };
         let mut invoked = self.metrics.as_ref().map(Invoked::begin);
-        match self.app.exchange(self.protocol(request), request).await {
+        let mut refused_since = None;
+        let answer = loop {
+            match self.app.exchange(self.protocol(request), request).await {
+                Err(Failed::NotSent(cause)) => {
+                    // On the heap, or each request would make room for it.
+                    if !Box::pin(self.restart(&mut refused_since)).await {
+                        break Err(Failed::NotSent(cause));
+                    }
+                }
+                answer => break answer,
+            }
+        };
+        match answer {
             Ok(response) => {
                 if let Some(invoked) = &mut invoked {
                     invoked.code = response.status().as_u16();
@@ -264,12 +282,24 @@ impl Queue {
                 let why = format!("the container does not accept connections on port {port}");
                 plain(StatusCode::BAD_GATEWAY, why)
             }
-            Err(Failed::Lost(cause)) => {
+            // What a container had got when it ended may be why it ended.
+            Err(Failed::Lost(cause) | Failed::Repeatable(cause)) => {
                 tracing::debug!(revision = self.settings.revision, %cause, "wait for the container");
                 let why = "the container closed the connection before it answered";
                 plain(StatusCode::BAD_GATEWAY, why.into())
             }
         }
+    }
+
+    /// Waits a moment for a container that takes no connections since then, or since now; false when it is not to be
+    /// waited for any longer. What it never got is not lost with it.
+    async fn restart(&self, since: &mut Option<Instant>) -> bool {
+        let waited = since.get_or_insert_with(Instant::now).elapsed();
+        if self.in_flight.is_closed() || waited >= RESTART {
+            return false;
+        }
+        tokio::time::sleep(waited.clamp(FIRST_ATTEMPT, LAST_ATTEMPT)).await;
+        true
     }
 
     /// What to speak with the container about this request.

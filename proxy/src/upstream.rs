@@ -84,6 +84,8 @@ struct SecuredShared {
 pub enum Failed {
     /// Nothing of the request reached the other side.
     NotSent(io::Error),
+    /// It may be sent once more without harm, but not here: a kept connection ended with it, and there is no new one.
+    Repeatable(io::Error),
     /// Some or all of the request was sent, and no response came back.
     Lost(io::Error),
 }
@@ -239,7 +241,7 @@ impl Peer {
     ) -> Result<Response<Body>, SendError> {
         match self.exchange(protocol, &mut request).await {
             Ok(response) => Ok(response),
-            Err(Failed::NotSent(cause)) => {
+            Err(Failed::NotSent(cause) | Failed::Repeatable(cause)) => {
                 Err(SendError::NotSent { request: Box::new(request), cause })
             }
             Err(Failed::Lost(cause)) => Err(SendError::Lost { cause }),
@@ -257,13 +259,18 @@ impl Peer {
             // On the heap, or each request of HTTP/1.1 would make room for it.
             return Box::pin(self.exchange_h2c(request)).await;
         }
+        let mut was_sent = false;
+        let not_now = |cause, was_sent| match was_sent {
+            true => Failed::Repeatable(cause),
+            false => Failed::NotSent(cause),
+        };
         for attempt in 1..=ATTEMPTS {
             let kept = if attempt == 1 { self.idle() } else { None };
             let connection = match kept {
                 Some(connection) => connection,
                 None => match Box::pin(self.connect(Protocol::Http1)).await {
                     Ok(stream) => Box::new(Connection::new(stream, Instant::now())),
-                    Err(cause) => return Err(Failed::NotSent(cause)),
+                    Err(cause) => return Err(not_now(cause, was_sent)),
                 },
             };
             let used = connection.used;
@@ -271,9 +278,11 @@ impl Peer {
             match client::send(connection, request, Some(home)).await {
                 Ok(response) => return Ok(response),
                 // The other side closed a kept connection just when it was used again.
-                Err(Failure { repeatable: true, .. }) if used && attempt < ATTEMPTS => {}
+                Err(Failure { repeatable: true, sent, .. }) if used && attempt < ATTEMPTS => {
+                    was_sent |= sent;
+                }
                 Err(Failure { repeatable: true, sent: false, cause }) => {
-                    return Err(Failed::NotSent(cause));
+                    return Err(not_now(cause, was_sent));
                 }
                 Err(Failure { cause, .. }) => return Err(Failed::Lost(cause)),
             }

@@ -10,23 +10,28 @@ use tests::{
     cluster::{Cluster, SYSTEM, role},
     eventually::eventually,
     machine::may_isolate,
-    platform::new_home,
+    platform::{Platform, new_home},
 };
 
 /// Unoptimised processes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 /// A request for a host of the Service.
 const HOST: &str = "hello.default.example.com";
 
 /// As short as they may be, so that the test sees pods go and leases end.
-const CONFIG: &[(&str, &[(&str, &str)])] = &[
+pub(super) const CONFIG: &[(&str, &[(&str, &str)])] = &[
     ("config-domain", &[("example.com", "")]),
     // The node knows the samples; nobody else does.
     ("config-deployment", &[("registries-skipping-tag-resolving", "weft.dev")]),
     ("config-autoscaler", &[("stable-window", "6s"), ("scale-to-zero-grace-period", "6s")]),
     (
         "config-leader-election",
-        &[("lease-duration", "4s"), ("renew-deadline", "3s"), ("retry-period", "1s")],
+        &[
+            ("lease-duration", "4s"),
+            ("renew-deadline", "3s"),
+            ("retry-period", "1s"),
+            ("map-lease-prefix.weft-controller", "conductor"),
+        ],
     ),
     (
         "config-observability",
@@ -59,30 +64,29 @@ const SECURED: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 
-async fn install(cluster: &Cluster, replicas: u32, others: &[(&str, &[&str])]) {
+/// Installs the roles by their manifests, with so many controllers and autoscalers; and others, by their words.
+pub(super) async fn install(cluster: &Cluster, replicas: u32, others: &[(&str, &[&str])]) {
+    let roles =
+        [("controller", replicas), ("autoscaler", replicas), ("activator", 1), ("gateway", 1)];
+    for (name, replicas) in roles {
+        cluster.install_role(name, replicas).await;
+    }
     let kubeconfig = cluster.kubeconfig_of_pods();
     let home = Path::new(&kubeconfig).parent().expect("it is in a folder").display().to_string();
-    let install = async |name: &str, replicas, ports: &[(&str, u16, u16)], words: &[&str]| {
-        let arguments = [words, &["--kubeconfig", &kubeconfig, "--log", "info"]].concat();
-        let objects = role(name, replicas, &home, &arguments, ports);
-        cluster.kubectl().run_with("apply -f -", &objects.to_string()).await.ok();
-    };
-    install("controller", replicas, &[], &["controller"]).await;
-    install("autoscaler", replicas, &[("http", 8080, 8080)], &["autoscaler"]).await;
-    let ports = [("http", 80, 8012), ("http2", 81, 8013), ("https", 443, 8112)];
-    install("activator", 1, &ports, &["activator"]).await;
-    install("gateway", 1, &[("http", 80, 8080)], &["gateway"]).await;
     for (name, words) in others {
-        install(name, 1, &[("http", 80, 8080)], words).await;
+        let arguments = [*words, &["--kubeconfig", &kubeconfig, "--log", "info"]].concat();
+        let objects = role(name, 1, &home, &arguments, &[("http", 80, 8080)]);
+        cluster.kubectl().run_with("apply -f -", &objects.to_string()).await.ok();
     }
-    let others = others.iter().map(|(name, _)| *name);
-    for name in ["controller", "autoscaler", "activator", "gateway"].into_iter().chain(others) {
+    let installed = roles.map(|(name, _)| format!("weft-{name}"));
+    let others = others.iter().map(|(name, _)| (*name).to_owned());
+    for name in installed.into_iter().chain(others) {
         let line = format!("rollout status deployment/{name} -n {SYSTEM} --timeout=90s");
         cluster.kubectl().run(&line).await.ok();
     }
 }
 
-async fn gateway(cluster: &Cluster, name: &str) -> anyhow::Result<SocketAddr> {
+pub(super) async fn gateway(cluster: &Cluster, name: &str) -> anyhow::Result<SocketAddr> {
     let pods = cluster.pods(SYSTEM, &format!("app={name}")).await?;
     let ip = pods.iter().find_map(|it| it.status.as_ref()?.pod_ip.clone());
     Ok(SocketAddr::new(ip.context("the gateway has no address")?.parse()?, 8080))
@@ -108,7 +112,7 @@ async fn at_zero(cluster: &Cluster) {
 }
 
 /// The pod that holds a lease.
-async fn leader(cluster: &Cluster, lease: &str) -> anyhow::Result<String> {
+pub(super) async fn leader(cluster: &Cluster, lease: &str) -> anyhow::Result<String> {
     let leases: Api<Lease> = Api::namespaced(cluster.client().clone(), SYSTEM);
     let spec = leases.get(lease).await?.spec.context("the lease says nothing")?;
     let holder = spec.holder_identity.filter(|it| !it.is_empty()).context("nobody holds it")?;
@@ -116,7 +120,7 @@ async fn leader(cluster: &Cluster, lease: &str) -> anyhow::Result<String> {
 }
 
 /// Ends a pod at once, without a word from it, and waits until another holds its lease.
-async fn kill(cluster: &Cluster, lease: &str) {
+pub(super) async fn kill(cluster: &Cluster, lease: &str) {
     let before = leader(cluster, lease).await.expect("somebody leads");
     let pods: Api<Pod> = Api::namespaced(cluster.client().clone(), SYSTEM);
     pods.delete(&before, &DeleteParams::default().grace_period(0)).await.expect("it is there");
@@ -137,6 +141,36 @@ fn queues() -> usize {
         has(&read("cmdline"), b"\0queue\0") && has(&read("environ"), b"SERVING_SERVICE=hello\0")
     };
     processes.filter(|it| is_queue(it.path())).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manifests_of_the_roles_are_what_the_program_takes() {
+    let platform = Platform::start().await;
+    let folder = tests::parts::root().join("deploy/roles");
+    let folder = folder.to_str().expect("paths are text");
+    let words = ["apply", "--dry-run=server", "-o", "json", "-f", folder];
+    let accepted = platform.kubectl().run_words(&words, "").await.ok();
+    let accepted: serde_json::Value = serde_json::from_str(&accepted).expect("kubectl prints JSON");
+    let items = accepted["items"].as_array().expect("a list");
+    let mut roles = Vec::new();
+    for it in items.iter().filter(|it| it["kind"] == "Deployment") {
+        for container in it["spec"]["template"]["spec"]["containers"].as_array().expect("a list") {
+            assert_eq!(container["image"], config::deployment::QUEUE_IMAGE);
+            let args = container["args"].as_array().expect("they name the role");
+            let mut args = args.iter().filter_map(|it| it.as_str());
+            let role = args.next().expect("the role comes first");
+            let weft =
+                std::process::Command::new(tests::parts::weft()).args([role, "--help"]).output();
+            let help = weft.expect("weft runs");
+            let help = String::from_utf8(help.stdout).expect("help is text");
+            for flag in args.filter(|it| it.starts_with("--")) {
+                assert!(help.contains(&format!("{flag} ")), "{flag} of {role} is not in {help}");
+            }
+            roles.push(role.to_owned());
+        }
+    }
+    roles.sort();
+    assert_eq!(roles, ["activator", "autoscaler", "controller", "gateway"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,7 +198,7 @@ async fn roles_speak_tls_with_each_other() {
 }
 
 /// Runs a story to its end; reports what there was where it fails.
-async fn tell(cluster: &Cluster, story: impl Future<Output = ()>) {
+pub(super) async fn tell(cluster: &Cluster, story: impl Future<Output = ()>) {
     let told = std::panic::AssertUnwindSafe(story);
     if let Err(panic) = futures::FutureExt::catch_unwind(told).await {
         report(cluster).await;
@@ -253,7 +287,7 @@ async fn story(cluster: &Cluster) {
     at_zero(cluster).await;
     says_hello(cluster).await;
 
-    kill(cluster, "weft-controller").await;
+    kill(cluster, "conductor").await;
     let patch = r#"{"spec":{"template":{"metadata":{"annotations":{"a":"b"}}}}}"#;
     cluster
         .kubectl()
@@ -265,7 +299,7 @@ async fn story(cluster: &Cluster) {
     says_hello(cluster).await;
 }
 
-async fn report(cluster: &Cluster) {
+pub(super) async fn report(cluster: &Cluster) {
     for line in [
         "get ksvc,route,revision,kpa,king,sks,deploy,pods,svc,endpoints,lease -A -o wide",
         "get events -A --sort-by=.lastTimestamp",

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -29,7 +30,7 @@ use local::{
 use proxy::{body::Body, hop::Protocol};
 use runtime::{clock::Clock, cluster::Cluster as Seen, config as live, events::Recorder};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::Mutex, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -53,8 +54,38 @@ pub struct Cluster {
     workloads: workloads::Handle,
     node: Node,
     stop: CancellationToken,
-    servers: JoinSet<()>,
+    api: Mutex<Server>,
     _turn: File,
+}
+
+/// The API for other processes.
+struct Server {
+    api: server::Api,
+    certificate: Arc<Certificate>,
+    /// Where it is on this machine.
+    at: SocketAddr,
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Server {
+    async fn start(&mut self, node: &Node) {
+        let outside = TcpListener::bind(self.at).await.expect("the address is free");
+        self.at = outside.local_addr().expect("it is bound");
+        let inside = node.listen(API_PORT).expect("the router's port is free");
+        let inside = inside.expect("pods have networks of their own");
+        self.stop = CancellationToken::new();
+        for listener in [outside, inside] {
+            let (api, certificate) = (self.api.clone(), self.certificate.clone());
+            let stop = self.stop.clone();
+            self.tasks.spawn(async move { serve::serve(api, &certificate, listener, stop).await });
+        }
+    }
+
+    async fn stop(&mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
 }
 
 impl Cluster {
@@ -107,29 +138,41 @@ impl Cluster {
         };
         let node = Node::start(seen.clone(), settings).await.expect("the node starts");
 
-        let outside = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let at = outside.local_addr().expect("it is bound");
-        let kubeconfig = serve::kubeconfig(&api, &certificate, at);
+        let (tasks, at) = (JoinSet::new(), (Ipv4Addr::LOCALHOST, 0).into());
+        let mut server = Server {
+            api: api.clone(),
+            certificate: certificate.clone(),
+            at,
+            tasks,
+            stop: CancellationToken::new(),
+        };
+        server.start(&node).await;
+        let kubeconfig = serve::kubeconfig(&api, &certificate, server.at);
         fs::write(home.join("kubeconfig"), kubeconfig).expect("home can be written");
-        let inside = node.listen(API_PORT).expect("the router's port is free");
-        let inside = inside.expect("pods have networks of their own");
         let router = node.router().expect("pods have networks of their own");
         let kubeconfig = serve::kubeconfig(&api, &certificate, (router, API_PORT).into());
         // The certificate knows the API by its names.
         let named =
             kubeconfig.replace("    server:", "    tls-server-name: localhost\n    server:");
         fs::write(home.join("kubeconfig.pods"), named).expect("home can be written");
-        let mut servers = JoinSet::new();
-        for listener in [outside, inside] {
-            let (api, certificate, stop) = (api.clone(), certificate.clone(), stop.clone());
-            servers.spawn(async move { serve::serve(api, &certificate, listener, stop).await });
-        }
         let kubectl = Kubectl {
             program: Version::Newest.path(),
             kubeconfig: home.join("kubeconfig"),
             home: home.clone(),
         };
-        Cluster { home, kubectl, seen, workloads, node, stop, servers, _turn: turn }
+        let api = Mutex::new(server);
+        Cluster { home, kubectl, seen, workloads, node, stop, api, _turn: turn }
+    }
+
+    /// Ends the API's server and every connection to it, as the end of its process does. What is in this process, the
+    /// node among it, reaches its API all the same.
+    pub async fn lose_api(&self) {
+        self.api.lock().await.stop().await;
+    }
+
+    /// Starts it again at the same places.
+    pub async fn find_api(&self) {
+        self.api.lock().await.start(&self.node).await;
     }
 
     pub fn kubectl(&self) -> &Kubectl {
@@ -140,7 +183,7 @@ impl Cluster {
         self.seen.client()
     }
 
-    /// The kubeconfig with which pods reach the API.
+    /// The kubeconfig with which pods reach the API as its owner.
     pub fn kubeconfig_of_pods(&self) -> String {
         self.home.join("kubeconfig.pods").display().to_string()
     }
@@ -164,13 +207,66 @@ impl Cluster {
         tokio::time::timeout(ANSWER, exchange).await.context("no answer in time")?
     }
 
+    /// Installs a role as its manifest in `deploy/roles` does, with so many pods. They reach the API with the account of
+    /// the manifest, by a kubeconfig of their own.
+    pub async fn install_role(&self, name: &str, replicas: u32) {
+        let manifest = parts::root().join(format!("deploy/roles/{name}.yaml"));
+        let manifest = fs::read_to_string(manifest).expect("each role has a manifest");
+        // Its pods come when they can find the API.
+        let waiting = manifest.replace("  replicas: 2\n", "  replicas: 0\n");
+        assert_ne!(waiting, manifest, "there are to be two of each");
+        self.kubectl.run_with("apply -f -", &waiting).await.ok();
+        let token = format!("create token weft-{name} -n {SYSTEM}");
+        let token = self.kubectl.run(&token).await.ok();
+        let kubeconfig = fs::read_to_string(self.home.join("kubeconfig.pods"));
+        let kubeconfig = kubeconfig.expect("it was written");
+        let lines = kubeconfig.lines().map(|line| match line.split_once("token: ") {
+            Some((before, _)) => format!("{before}token: {}\n", token.trim()),
+            None => format!("{line}\n"),
+        });
+        // The role runs as another user.
+        let folder = self.home.join("kubeconfigs");
+        fs::create_dir_all(&folder).expect("home can be written");
+        let file = folder.join(name);
+        fs::write(&file, lines.collect::<String>()).expect("home can be written");
+        for (path, mode) in [(&folder, 0o755), (&file, 0o644)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+        }
+        let pod = "/spec/template/spec";
+        let container = format!("{pod}/containers/0");
+        let volume = json!({"name": "kubeconfigs", "hostPath": {"path": folder}});
+        let mount = json!({"name": "kubeconfigs", "mountPath": folder, "readOnly": true});
+        let patch = json!([
+            {"op": "add", "path": format!("{pod}/volumes"), "value": [volume]},
+            {"op": "add", "path": format!("{container}/volumeMounts"), "value": [mount]},
+            {"op": "add", "path": format!("{container}/args/-"), "value": "--kubeconfig"},
+            {"op": "add", "path": format!("{container}/args/-"), "value": file},
+            // Tests end sooner than requests may take.
+            {"op": "replace", "path": format!("{pod}/terminationGracePeriodSeconds"), "value": 10},
+            {"op": "replace", "path": "/spec/replicas", "value": replicas},
+        ]);
+        let deployment = format!("weft-{name}");
+        let words = [
+            "patch",
+            "deployment",
+            &deployment,
+            "-n",
+            SYSTEM,
+            "--type",
+            "json",
+            "-p",
+            &patch.to_string(),
+        ];
+        self.kubectl.run_words(&words, "").await.ok();
+    }
+
     /// Ends everything, and waits for it.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
+        self.lose_api().await;
         self.node.shutdown().await;
         self.workloads.shutdown().await;
         self.stop.cancel();
         self.seen.stopped().await;
-        while self.servers.join_next().await.is_some() {}
         // What cannot be removed is below the system's folder for temporary files.
         let _ = fs::remove_dir_all(&self.home);
     }
@@ -195,7 +291,7 @@ async fn install(client: &Client, config: &[(&str, &[(&str, &str)])]) -> Result<
     Ok(())
 }
 
-/// The objects of one role: a Deployment, and a Service where it has ports. The pods see the folder `home`.
+/// The objects of a role without a manifest: a Deployment, and a Service where it has ports. The pods see the folder `home`.
 pub fn role(
     name: &str,
     replicas: u32,
@@ -227,7 +323,7 @@ pub fn role(
         .collect();
     let service = json!({
         "apiVersion": "v1", "kind": "Service",
-        "metadata": {"name": if name == "activator" { "activator-service" } else { name },
+        "metadata": {"name": name,
             "namespace": SYSTEM},
         "spec": {"selector": labels, "ports": ports},
     });

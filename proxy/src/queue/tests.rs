@@ -144,17 +144,73 @@ async fn limits_what_the_container_takes_and_what_waits() {
     assert_eq!(taken.requests, 12.0);
 }
 
-#[tokio::test]
-async fn explains_what_the_container_did() {
-    let nobody = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-        listener.local_addr().expect("an address")
-    };
+/// An address at which nobody listens.
+async fn nobody() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    listener.local_addr().expect("an address")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_takes_no_connections_is_waited_for_a_while() {
     let settings = Settings { user_port: 8080, ..Settings::default() };
-    let queue = Queue::new(settings.clone(), Arc::new(To(nobody, AtomicUsize::new(0))));
+    let queue = Queue::new(settings.clone(), Arc::new(To(nobody().await, AtomicUsize::new(0))));
+    let begin = Instant::now();
     let refused = read(queue.handle(get(&[("host", "a")])).await).await;
     assert_eq!(refused, (502, "the container does not accept connections on port 8080".to_owned()));
+    assert!((15..17).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+}
 
+#[tokio::test]
+async fn what_a_container_never_got_is_not_lost_when_it_starts_again() {
+    let at = nobody().await;
+    let dialled = Arc::new(To(at, AtomicUsize::new(0)));
+    let queue = Queue::new(Settings::default(), dialled.clone());
+    let request = Request::post("/").header("host", "a").body(Body::full("what was sent"));
+    let request = queue.handle(request.expect("valid"));
+    let restart = async {
+        while dialled.1.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+        let listener = TcpListener::bind(at).await.expect("the address is free again");
+        let (mut stream, _) = listener.accept().await.expect("it is dialled again");
+        let mut text = Vec::new();
+        while !text.ends_with(b"what was sent") {
+            assert!(stream.read_buf(&mut text).await.expect("read") > 0, "{text:?}");
+        }
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+        stream.write_all(answer).await.expect("write");
+    };
+    let (answer, ()) = tokio::join!(request, restart);
+    assert_eq!(read(answer).await, (200, "hi".to_owned()));
+}
+
+#[tokio::test]
+async fn what_a_container_had_got_when_it_ended_is_not_sent_to_the_next() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let dialled = Arc::new(To(listener.local_addr().expect("an address"), AtomicUsize::new(0)));
+    let queue = Queue::new(Settings::default(), dialled.clone());
+    let container = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("it is dialled");
+        for answer in [&b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"[..], b""] {
+            let mut text = Vec::new();
+            while !text.ends_with(b"\r\n\r\n") {
+                assert!(stream.read_buf(&mut text).await.expect("read") > 0, "{text:?}");
+            }
+            stream.write_all(answer).await.expect("write");
+        }
+    });
+    assert_eq!(read(queue.handle(get(&[("host", "a")])).await).await.0, 200);
+    let begin = Instant::now();
+    let (status, text) = read(queue.handle(get(&[("host", "a")])).await).await;
+    assert_eq!((status, &*text), (502, "the container closed the connection before it answered"));
+    assert!(begin.elapsed() < RESTART, "nobody waits for another");
+    assert_eq!(dialled.1.load(Ordering::SeqCst), 2);
+    container.await.expect("it ends");
+}
+
+#[tokio::test]
+async fn explains_what_the_container_did() {
+    let settings = Settings { user_port: 8080, ..Settings::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("an address");
     let closing = tokio::spawn(async move {
