@@ -174,12 +174,14 @@ async fn containers_have_devices_of_their_own() {
         "readlink /dev/fd /dev/stdout",
         "echo a > /dev/shm/a && cat /dev/shm/a && echo b > /dev/null && head -c 3 /dev/zero | wc -c",
         "echo x > /dev/mine || echo sealed",
+        "echo settings of the kernel: $(grep \" /proc/sys \" /proc/mounts | cut -d \" \" -f 4)",
     ];
     platform.apply(&script("mine", &lines.join("; "), "")).await;
     let devices = "fd full null ptmx pts shm stderr stdin stdout termination-log urandom zero";
     let wanted = format!("devices {devices}\n/proc/self/fd\n/proc/self/fd/1\na\n3\n");
     prints(&platform, "mine", &wanted).await;
     prints(&platform, "mine", "sealed").await;
+    prints(&platform, "mine", "settings of the kernel: ro").await;
     // Nobody else sees what one container shares with itself.
     platform.apply(&script("other", "ls -A /dev/shm | wc -l", "")).await;
     prints(&platform, "other", "0\n").await;
