@@ -61,6 +61,17 @@ async fn the_request_log_is_the_output_of_the_queue() {
         }
     })
     .await;
+
+    // The node's own questions only if somebody wants to read them. They name no host.
+    let data = serde_json::json!({ "logging.enable-probe-request-log": "true" });
+    observe(&platform, data).await.unwrap();
+    let line = "GET / 200  hello-00001 \n";
+    eventually(PATIENCE, "a probe is logged", || async {
+        let log = queue_log(&platform, "hello").await?;
+        anyhow::ensure!(log.contains(line), "the log is {log:?}");
+        Ok(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

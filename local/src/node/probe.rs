@@ -4,8 +4,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use api::headers;
 use bytes::Bytes;
-use http::{Request, header};
+use http::{Request, StatusCode, header};
 use http_body_util::BodyExt;
 use k8s_openapi::{
     api::core::v1::{Container, ExecAction, Probe},
@@ -30,6 +31,8 @@ const FIRST_STEPS: u32 = 60;
 /// Between tries of a queue's probe that has not passed for long, so that a container which takes minutes
 /// costs nothing to speak of.
 const SLOWEST_STEP: Duration = Duration::from_millis(50);
+/// Who asks, as kubelet says it.
+const AGENT: &str = "kube-probe/1.36";
 /// Most bytes of an answer that are read: only the status counts, and gRPC health fits.
 const LARGEST_ANSWER: usize = 10 << 10;
 
@@ -175,12 +178,12 @@ impl QueueWatch {
             while failures < self.pace.failures {
                 tokio::time::sleep(self.pace.period).await;
                 // An eager probe tries for ten seconds: that is for a start, and this one has a period.
-                let asked = tokio::time::timeout(self.pace.timeout, self.queue.probe());
+                let asked = tokio::time::timeout(self.pace.timeout, answers(&self.queue));
                 failures = if asked.await.unwrap_or(false) { 0 } else { failures + 1 };
             }
         } else {
             let (mut step, mut tries) = (FIRST_STEP, 0);
-            while !self.queue.probe().await {
+            while !answers(&self.queue).await {
                 tokio::time::sleep(step).await;
                 tries += 1;
                 if tries > FIRST_STEPS {
@@ -191,6 +194,16 @@ impl QueueWatch {
         self.ready = !self.ready;
         self.ready
     }
+}
+
+/// Asks a queue of this process as the node asks others, so that its request log can tell of it.
+async fn answers(queue: &Arc<Queue>) -> bool {
+    let request = Request::get("/")
+        .header(header::USER_AGENT, AGENT)
+        .header(headers::PROBE, headers::PROBE_QUEUE)
+        .body(Body::empty())
+        .expect("all of it is well formed");
+    queue.handle(request).await.status() == StatusCode::OK
 }
 
 /// Asks once; the error says what was answered.
@@ -249,10 +262,9 @@ pub async fn get<'a>(
     let fields = request.headers_mut();
     let own_host = header::HeaderValue::from_str(&format!("{}:{port}", door.address));
     fields.insert(header::HOST, own_host.map_err(|error| told(&error))?);
-    for (name, value) in
-        [("user-agent", "kube-probe/1.36"), ("accept", "*/*"), ("connection", "close")]
-            .into_iter()
-            .chain(headers)
+    for (name, value) in [("user-agent", AGENT), ("accept", "*/*"), ("connection", "close")]
+        .into_iter()
+        .chain(headers)
     {
         let name = header::HeaderName::from_bytes(name.as_bytes()).map_err(|error| told(&error))?;
         let value = header::HeaderValue::from_str(value).map_err(|error| told(&error))?;
@@ -306,7 +318,7 @@ async fn health(door: &Arc<Door>, port: u16, service: &str) -> Result<(), String
         Request::post(format!("http://{}:{port}/grpc.health.v1.Health/Check", door.address))
             .header(header::CONTENT_TYPE, "application/grpc")
             .header(header::TE, "trailers")
-            .header(header::USER_AGENT, "kube-probe/1.36")
+            .header(header::USER_AGENT, AGENT)
             .body(Body::full(Bytes::from(frame)))
             .map_err(|error| error.to_string())?;
     let failed =
