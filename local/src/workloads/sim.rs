@@ -434,7 +434,7 @@ fn pods_of_a_replica_set_that_grows_do_not_wait_for_it() {
     let plan = |sim: &Sim, work| sim.world.plan(work, None, "certificate", sim.now).unwrap().2;
     let (deployment, pods) = (Work::Deployment(key), Work::ReplicaSet(set.clone()));
     let writes = plan(&sim, &deployment).writes;
-    assert_eq!(sim.world.writing(&deployment, &writes), [pods.clone()]);
+    assert_eq!(sim.world.writing(&deployment, &writes), std::slice::from_ref(&pods));
 
     let text =
         sim.objects[&(Kind::ReplicaSet.resource(), set.clone())]["spec"]["template"].to_string();
@@ -446,7 +446,7 @@ fn pods_of_a_replica_set_that_grows_do_not_wait_for_it() {
     assert_eq!(plan(&sim, &pods).writes.len(), 0, "neither more nor fewer");
 
     // The write failed: the size is what it was.
-    assert_eq!(sim.world.written(&deployment), [pods.clone()]);
+    assert_eq!(sim.world.written(&deployment), std::slice::from_ref(&pods));
     let writes = plan(&sim, &pods).writes;
     assert!(writes.len() == 2 && writes.iter().all(|it| matches!(it, Write::Delete { .. })));
 }
