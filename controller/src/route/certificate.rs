@@ -57,11 +57,13 @@ pub fn secure(
     plan: &mut Plan,
     now: Timestamp,
 ) -> Result<Secured, String> {
-    let (mut secured, mut word) =
-        outside(route, traffic, visibilities, seen, config, status, plan, now)?;
+    let secured = Secured::default();
+    let mut turn = Turn { route, traffic, seen, config, status, plan, now, secured };
+    let mut word = turn.outside(visibilities)?;
     if config.network.cluster_local_domain_tls {
-        word = word.max(inside(route, traffic, seen, config, &mut secured, status, plan, now)?);
+        word = word.max(turn.inside()?);
     }
+    let secured = turn.secured;
     let (conditions, type_) = (&mut status.conditions, CERTIFICATE_PROVISIONED);
     match word {
         Word::NotEnabled(why) => {
@@ -81,106 +83,124 @@ pub fn secure(
     Ok(secured)
 }
 
-/// Sees to the certificates of the hosts outside the cluster.
-#[allow(clippy::too_many_arguments)] // What the reconciler itself has.
-fn outside(
-    route: &Route,
-    traffic: &Traffic,
-    visibilities: &BTreeMap<String, Visibility>,
-    seen: Seen,
-    config: &Config,
-    status: &mut RouteStatus,
-    plan: &mut Plan,
+/// One look at a Route: what is known, and what becomes of it.
+struct Turn<'a> {
+    route: &'a Route,
+    traffic: &'a Traffic,
+    seen: Seen<'a>,
+    config: &'a Config,
+    status: &'a mut RouteStatus,
+    plan: &'a mut Plan,
     now: Timestamp,
-) -> Result<(Secured, Word), String> {
-    let none = |why| Ok((Secured::default(), Word::NotEnabled(why)));
-    if !certificate::is_wanted(&route.metadata, config) {
-        return none("external-domain-tls is not enabled");
-    }
-    let hosts = hosts(route, traffic, visibilities, config)?;
-    plan.writes.extend(orphans(seen.certificates, EXTERNAL_DOMAIN, |it| hosts.contains_key(it)));
-    if hosts.is_empty() {
-        return none("TLS is not enabled for cluster-local");
-    }
-    let under = config.domain.lookup(&route.metadata.labels.clone().unwrap_or_default());
-    let wildcards = (seen.wildcards)(under);
-    let (mut secured, mut word) = (Secured::default(), Word::Ready);
-    for (host, tag) in &hosts {
-        let its_name = certificate_name(route, tag);
-        let (found, standing) = match wildcards.iter().find(|it| covers(it, host)) {
-            Some(wildcard) => (Some(wildcard.clone()), certificate::standing(wildcard)),
-            None => {
-                let hosts = vec![host.clone()];
-                let order = Order { its_name: &its_name, purpose: EXTERNAL_DOMAIN, hosts, under };
-                place(route, order, seen, config, status, plan, now)?
-            }
-        };
-        let known = found.as_ref().map_or(&*its_name, |it| name(&it.metadata)).to_owned();
-        if standing == Standing::Ready {
-            let found = found.expect("what is ready is there");
-            set_url(status, host, &domain::secure_url(host, config));
-            if found
-                .status
-                .as_ref()
-                .is_some_and(|it| condition::is_true(&it.conditions, "Renewing"))
-            {
-                secured.challenges.extend(certificate::challenges(&found));
-            }
-            secured.tls.push(entry(&found, vec![host.clone()]));
-            continue;
-        }
-        if let Standing::Waiting(challenges) = standing {
-            secured.challenges.extend(challenges);
-        }
-        let said = if config.network.http_protocol == HttpProtocol::Enabled {
-            set_url(status, host, &domain::plain_url(host, config));
-            Word::Downgrade(format!("Certificate {known} is not ready downgrade HTTP."))
-        } else {
-            set_url(status, host, &domain::secure_url(host, config));
-            unready(&known, found.as_deref())
-        };
-        word = word.max(said);
-    }
-    secured.challenges.sort_by(|one, other| one.url.cmp(&other.url));
-    Ok((secured, word))
+    secured: Secured,
 }
 
-/// Sees to the certificates of the hosts inside the cluster. The Route's own address and URL have `https` as soon as
-/// there is one for them; until then, and beside it, they are served in plain HTTP.
-#[allow(clippy::too_many_arguments)] // What the reconciler itself has.
-fn inside(
-    route: &Route,
-    traffic: &Traffic,
-    seen: Seen,
-    config: &Config,
-    secured: &mut Secured,
-    status: &mut RouteStatus,
-    plan: &mut Plan,
-    now: Timestamp,
-) -> Result<Word, String> {
-    let (mut used, mut word) = (BTreeSet::new(), Word::Ready);
-    for tag in traffic.hosts.keys() {
-        let host = domain::host(route, tag, Visibility::ClusterLocal, config)?;
-        let names = domain::expanded(&host);
-        used.extend(names.iter().cloned());
-        let its_name = certificate_name(route, tag) + LOCAL;
-        let (purpose, hosts) = (certificate::CLUSTER_LOCAL_DOMAIN, names.clone());
-        let order = Order { its_name: &its_name, purpose, hosts, under: INSIDE };
-        let (found, standing) = place(route, order, seen, config, status, plan, now)?;
-        if standing != Standing::Ready {
-            word = word.max(unready(&its_name, found.as_deref()));
-            continue;
+impl Turn<'_> {
+    /// Sees to the certificates of the hosts outside the cluster.
+    fn outside(&mut self, visibilities: &BTreeMap<String, Visibility>) -> Result<Word, String> {
+        let (route, config) = (self.route, self.config);
+        if !certificate::is_wanted(&route.metadata, config) {
+            return Ok(Word::NotEnabled("external-domain-tls is not enabled"));
         }
-        if tag.is_empty() {
-            let url = format!("https://{host}");
-            set_url(status, &host, &url);
-            status.address = Some(Address { url: Some(url) });
+        let hosts = hosts(route, self.traffic, visibilities, config)?;
+        let orphans = orphans(self.seen.certificates, EXTERNAL_DOMAIN, |it| hosts.contains_key(it));
+        self.plan.writes.extend(orphans);
+        if hosts.is_empty() {
+            return Ok(Word::NotEnabled("TLS is not enabled for cluster-local"));
         }
-        secured.tls.push(entry(&found.expect("what is ready is there"), names));
+        let under = config.domain.lookup(&route.metadata.labels.clone().unwrap_or_default());
+        let wildcards = (self.seen.wildcards)(under);
+        let mut word = Word::Ready;
+        for (host, tag) in &hosts {
+            let its_name = certificate_name(route, tag);
+            let (found, standing) = match wildcards.iter().find(|it| covers(it, host)) {
+                Some(wildcard) => (Some(wildcard.clone()), certificate::standing(wildcard)),
+                None => {
+                    let hosts = vec![host.clone()];
+                    let purpose = EXTERNAL_DOMAIN;
+                    self.place(Order { its_name: &its_name, purpose, hosts, under })?
+                }
+            };
+            let known = found.as_ref().map_or(&*its_name, |it| name(&it.metadata)).to_owned();
+            if standing == Standing::Ready {
+                let found = found.expect("what is ready is there");
+                set_url(self.status, host, &domain::secure_url(host, config));
+                if found
+                    .status
+                    .as_ref()
+                    .is_some_and(|it| condition::is_true(&it.conditions, "Renewing"))
+                {
+                    self.secured.challenges.extend(certificate::challenges(&found));
+                }
+                self.secured.tls.push(entry(&found, vec![host.clone()]));
+                continue;
+            }
+            if let Standing::Waiting(challenges) = standing {
+                self.secured.challenges.extend(challenges);
+            }
+            let said = if config.network.http_protocol == HttpProtocol::Enabled {
+                set_url(self.status, host, &domain::plain_url(host, config));
+                Word::Downgrade(format!("Certificate {known} is not ready downgrade HTTP."))
+            } else {
+                set_url(self.status, host, &domain::secure_url(host, config));
+                unready(&known, found.as_deref())
+            };
+            word = word.max(said);
+        }
+        self.secured.challenges.sort_by(|one, other| one.url.cmp(&other.url));
+        Ok(word)
     }
-    let purpose = certificate::CLUSTER_LOCAL_DOMAIN;
-    plan.writes.extend(orphans(seen.certificates, purpose, |it| used.contains(it)));
-    Ok(word)
+
+    /// Sees to the certificates of the hosts inside the cluster. The Route's own address and URL have `https` as soon
+    /// as there is one for them; until then, and beside it, they are served in plain HTTP.
+    fn inside(&mut self) -> Result<Word, String> {
+        let (route, purpose) = (self.route, certificate::CLUSTER_LOCAL_DOMAIN);
+        let (mut used, mut word) = (BTreeSet::new(), Word::Ready);
+        for tag in self.traffic.hosts.keys() {
+            let host = domain::host(route, tag, Visibility::ClusterLocal, self.config)?;
+            let names = domain::expanded(&host);
+            used.extend(names.iter().cloned());
+            let its_name = certificate_name(route, tag) + LOCAL;
+            let hosts = names.clone();
+            let order = Order { its_name: &its_name, purpose, hosts, under: INSIDE };
+            let (found, standing) = self.place(order)?;
+            if standing != Standing::Ready {
+                word = word.max(unready(&its_name, found.as_deref()));
+                continue;
+            }
+            if tag.is_empty() {
+                let url = format!("https://{host}");
+                set_url(self.status, &host, &url);
+                self.status.address = Some(Address { url: Some(url) });
+            }
+            self.secured.tls.push(entry(&found.expect("what is ready is there"), names));
+        }
+        let orphans = orphans(self.seen.certificates, purpose, |it| used.contains(it));
+        self.plan.writes.extend(orphans);
+        Ok(word)
+    }
+
+    /// Orders a certificate where it is not there, and says how far it is.
+    fn place(&mut self, order: Order) -> Result<(Option<Arc<Certificate>>, Standing), String> {
+        let Order { its_name, purpose, hosts, under } = order;
+        let (route, label) = (self.route, (serving::ROUTE, name(&self.route.metadata)));
+        let under = Some(under.to_owned());
+        let wanted =
+            certificate::certificate(route, its_name, label, purpose, hosts, under, self.config);
+        let found = (self.seen.certificate)(its_name);
+        let standing = certificate::place(route, "*v1.Route", wanted, found.as_deref(), self.plan);
+        let standing = standing.inspect_err(|_| {
+            let message = format!("There is an existing certificate {its_name} that we don't own.");
+            CONDITIONS.mark_false(
+                &mut self.status.conditions,
+                CERTIFICATE_PROVISIONED,
+                "CertificateNotOwned",
+                &message,
+                self.now,
+            );
+        })?;
+        Ok((found, standing))
+    }
 }
 
 /// A certificate of a Route's own.
@@ -190,34 +210,6 @@ struct Order<'a> {
     hosts: Vec<String>,
     /// The domain that the hosts are under.
     under: &'a str,
-}
-
-fn place(
-    route: &Route,
-    order: Order,
-    seen: Seen,
-    config: &Config,
-    status: &mut RouteStatus,
-    plan: &mut Plan,
-    now: Timestamp,
-) -> Result<(Option<Arc<Certificate>>, Standing), String> {
-    let Order { its_name, purpose, hosts, under } = order;
-    let label = (serving::ROUTE, name(&route.metadata));
-    let under = Some(under.to_owned());
-    let wanted = certificate::certificate(route, its_name, label, purpose, hosts, under, config);
-    let found = (seen.certificate)(its_name);
-    let standing = certificate::place(route, "*v1.Route", wanted, found.as_deref(), plan);
-    let standing = standing.inspect_err(|_| {
-        let message = format!("There is an existing certificate {its_name} that we don't own.");
-        CONDITIONS.mark_false(
-            &mut status.conditions,
-            CERTIFICATE_PROVISIONED,
-            "CertificateNotOwned",
-            &message,
-            now,
-        );
-    })?;
-    Ok((found, standing))
 }
 
 /// How the Ingress names a certificate.

@@ -86,39 +86,29 @@ fn secured_from(around: &Around, tags: &[&str], local: &[&str], url: Option<Stri
 
 impl Around {
     /// The certificate for the names of a tag inside the cluster as it is ordered, with a status.
-    fn with_local(mut self, tag: &str, status: Value) -> Around {
+    fn with_local(self, tag: &str, status: Value) -> Around {
         let host = domain::host(&self.route, tag, Visibility::ClusterLocal, &self.config).unwrap();
-        let mut made = certificate::certificate(
-            &self.route,
-            &(certificate_name(&self.route, tag) + "-local"),
-            (serving::ROUTE, "app"),
-            "cluster-local-domain",
-            domain::expanded(&host),
-            Some("svc.cluster.local".to_owned()),
-            &self.config,
-        );
-        made.metadata.generation = Some(1);
-        made.metadata.resource_version = Some("1".to_owned());
-        made.status = Some(serde_json::from_value(status).unwrap());
-        self.found.push(made);
-        self
+        let its_name = certificate_name(&self.route, tag) + "-local";
+        let hosts = domain::expanded(&host);
+        let (purpose, under) = ("cluster-local-domain", "svc.cluster.local");
+        self.with_order(Order { its_name: &its_name, purpose, hosts, under }, status)
     }
 
     /// The certificate of a tag as it is ordered, with a status.
-    fn with(mut self, tag: &str, status: Value) -> Around {
+    fn with(self, tag: &str, status: Value) -> Around {
         let its_name = certificate_name(&self.route, tag);
         let host = domain::host(&self.route, tag, Visibility::External, &self.config).unwrap();
+        let (purpose, under) = (EXTERNAL_DOMAIN, "example.com");
+        self.with_order(Order { its_name: &its_name, purpose, hosts: vec![host], under }, status)
+    }
+
+    fn with_order(mut self, order: Order, status: Value) -> Around {
+        let Order { its_name, purpose, hosts, under } = order;
         let label = (serving::ROUTE, "app");
-        let under = Some("example.com".to_owned());
-        let mut made = certificate::certificate(
-            &self.route,
-            &its_name,
-            label,
-            EXTERNAL_DOMAIN,
-            vec![host],
-            under,
-            &self.config,
-        );
+        let under = Some(under.to_owned());
+        let (route, config) = (&self.route, &self.config);
+        let mut made =
+            certificate::certificate(route, its_name, label, purpose, hosts, under, config);
         made.metadata.generation = Some(1);
         made.metadata.resource_version = Some("1".to_owned());
         made.status = Some(serde_json::from_value(status).unwrap());
