@@ -11,6 +11,9 @@ const KEPT: usize = 32;
 const FEW: usize = 8;
 /// How long that is at most, and how long after a failure the next is tried.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long one is waited for. A burst of a thousand pods has its last after some ten seconds; later than this they cannot
+/// be made at all, and whoever waits says so.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at how many are left meanwhile.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -34,9 +37,13 @@ impl<T> Spares<T> {
     /// One that was made ahead, or the next.
     ///
     /// # Errors
-    /// When nobody makes them any more.
+    /// When nobody makes them any more, or none could be made for a minute; the log has the reason.
     pub async fn take(&self) -> io::Result<T> {
-        let made = self.made.lock().await.recv().await;
+        let next = async { self.made.lock().await.recv().await };
+        let made = tokio::time::timeout(PATIENCE, next).await.map_err(|_| {
+            let why = "none could be made ahead for a minute; see the log before this";
+            io::Error::new(io::ErrorKind::TimedOut, why)
+        })?;
         made.ok_or_else(|| {
             io::Error::other("what is made ahead is not made any more; see the log before this")
         })
@@ -69,5 +76,22 @@ impl<T> Places<T> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_never_made_is_not_waited_for_without_end() {
+        let (places, spares) = spares::<()>();
+        let begin = tokio::time::Instant::now();
+        assert_eq!(spares.take().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(begin.elapsed(), PATIENCE);
+        places.made.send(()).await.unwrap();
+        spares.take().await.unwrap();
+        drop(places);
+        assert!(spares.take().await.is_err());
     }
 }
