@@ -24,22 +24,9 @@ spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}{
 
 /// A pod that runs a script to its end with a claim at `/data`.
 fn pod(name: &str, claim: &str, script: &str) -> String {
-    format!(
-        "
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}}}
-spec:
-  restartPolicy: Never
-  terminationGracePeriodSeconds: 1
-  volumes: [{{name: data, persistentVolumeClaim: {{claimName: {claim}}}}}]
-  containers:
-  - name: main
-    image: dev.local/sh
-    args: [-c, '{script}']
-    volumeMounts: [{{name: data, mountPath: /data}}]
-"
-    )
+    let mounted = ", volumeMounts: [{name: data, mountPath: /data}]";
+    let volumes = format!("[{{name: data, persistentVolumeClaim: {{claimName: {claim}}}}}]");
+    super::pods::script(name, script, mounted) + &format!("  volumes: {volumes}\n")
 }
 
 /// Waits until what kubectl prints has a text in it; runs of spaces count as one.
