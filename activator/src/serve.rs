@@ -428,7 +428,7 @@ async fn forward(
                 tracing::debug!(revision = %flight.revision().key, at = %address.at, %cause, attempt,
                     "pod takes no connection");
                 if attempt == ATTEMPTS {
-                    return failed(&cause);
+                    return failed("no pod of the revision accepts connections");
                 }
                 request = *given_back;
                 if flight.refused(&shared.way, &shared.cluster).is_err() {
@@ -436,7 +436,10 @@ async fn forward(
                     return full();
                 }
             }
-            Ok(Err(SendError::Lost { cause })) => return failed(&cause),
+            Ok(Err(SendError::Lost { cause })) => {
+                tracing::debug!(revision = %flight.revision().key, at = %address.at, %cause, "pod does not answer");
+                return failed("the pod closed the connection before it answered");
+            }
             Err(_) => {
                 flight.code = StatusCode::GATEWAY_TIMEOUT;
                 return timed_out();
@@ -497,8 +500,8 @@ fn timed_out() -> Response<Body> {
     plain(StatusCode::GATEWAY_TIMEOUT, "activator request timeout".to_owned())
 }
 
-fn failed(cause: &std::io::Error) -> Response<Body> {
-    plain(StatusCode::BAD_GATEWAY, format!("{cause}\n"))
+fn failed(why: &str) -> Response<Body> {
+    plain(StatusCode::BAD_GATEWAY, format!("{why}\n"))
 }
 
 fn full() -> Response<Body> {

@@ -84,7 +84,8 @@ struct SecuredShared {
 pub enum Failed {
     /// Nothing of the request reached the other side.
     NotSent(io::Error),
-    /// It may be sent once more without harm, but not here: a kept connection ended with it, and there is no new one.
+    /// It may be sent once more without harm, but not here: a connection ended with it, unread or as it was used again,
+    /// and there is no new one.
     Repeatable(io::Error),
     /// Some or all of the request was sent, and no response came back.
     Lost(io::Error),
@@ -278,11 +279,12 @@ impl Peer {
             match client::send(connection, request, Some(home)).await {
                 Ok(response) => return Ok(response),
                 // The other side closed a kept connection just when it was used again.
-                Err(Failure { repeatable: true, sent, .. }) if used && attempt < ATTEMPTS => {
-                    was_sent |= sent;
-                }
-                Err(Failure { repeatable: true, sent: false, cause }) => {
-                    return Err(not_now(cause, was_sent));
+                Err(Failure { repeatable: true, sent, .. }) if used => was_sent |= sent,
+                // A reset says that what was sent was not read: the other side ended before it took the connection up.
+                Err(Failure { repeatable: true, sent, cause })
+                    if !sent || cause.kind() == io::ErrorKind::ConnectionReset =>
+                {
+                    return Err(not_now(cause, was_sent || sent));
                 }
                 Err(Failure { cause, .. }) => return Err(Failed::Lost(cause)),
             }
@@ -468,5 +470,32 @@ mod tests {
         let mut bare = Request::get("/").body(Body::empty()).expect("valid");
         prepare_h2(&mut bare);
         assert_eq!(bare.uri(), "http://localhost/");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_nobody_read_may_be_sent_again() {
+        use http::Method;
+        use tokio::{io::AsyncReadExt, net::TcpListener};
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let to = listener.local_addr().expect("an address");
+        let peer = Peer::new(Settings::default(), move || Box::pin(TcpStream::connect(to)));
+        // A connection that is closed with something unread in it is reset.
+        for (method, reads, may_repeat) in
+            [(Method::GET, false, true), (Method::POST, false, false), (Method::GET, true, false)]
+        {
+            let ends = async {
+                let (mut stream, _) = listener.accept().await.expect("accept");
+                stream.peek(&mut [0]).await.expect("a request comes");
+                if reads {
+                    stream.read(&mut [0; 4096]).await.expect("read");
+                }
+            };
+            let mut request =
+                Request::builder().method(&method).body(Body::empty()).expect("it is valid");
+            let (answer, ()) = tokio::join!(peer.exchange(Protocol::Http1, &mut request), ends);
+            let repeatable = matches!(answer, Err(Failed::Repeatable(_)));
+            assert_eq!(repeatable, may_repeat, "{method} read: {reads}: {answer:?}");
+        }
     }
 }
