@@ -64,6 +64,7 @@ pub mod identity;
 pub mod kept;
 pub mod leftovers;
 pub mod machine;
+pub mod memory;
 pub mod namespace;
 pub mod netlink;
 pub mod network;
@@ -96,6 +97,8 @@ const NOT_READY: &str = "node.kubernetes.io/not-ready";
 /// Events that wait to be recorded: several for each of hundreds of pods that start at once; more are
 /// dropped.
 const NEWS: usize = 4096;
+/// The folder of the running pods' small files, in the node's.
+const RUNNING: &str = "running";
 /// How much later than it happened an event is recorded.
 const TELL_LATER: Duration = Duration::from_secs(1);
 
@@ -162,7 +165,10 @@ pub struct Shared {
     pub machine: Machine,
     /// The address of the machine as pods see it.
     pub host_ip: String,
+    /// Volumes that end with their pods.
     pub pods_folder: PathBuf,
+    /// Small files of pods that run, in memory if possible.
+    pub running_folder: PathBuf,
     /// The data of persistent volumes.
     pub volumes_folder: PathBuf,
     /// What tells this boot of the machine from others.
@@ -234,10 +240,13 @@ impl Node {
         let pods_folder = settings.data_dir.join("pods");
         fs::create_dir_all(&pods_folder)
             .with_context(|| format!("make the folder {}", pods_folder.display()))?;
-        let killed = leftovers::clear(&pods_folder, &boot);
+        let running = settings.data_dir.join(RUNNING);
+        let killed = leftovers::clear(&running, &boot) + leftovers::clear(&pods_folder, &boot);
         if killed > 0 {
             tracing::info!(killed, "ended processes that an earlier run had left behind");
         }
+        let running_folder = memory::folder(&running)
+            .with_context(|| format!("make the folder {}", running.display()))?;
         let mut notes = Vec::new();
         let network = network(&settings, &mut notes).await?;
         let threads = Threads::new(network.is_some());
@@ -283,6 +292,7 @@ impl Node {
                 .map_or_else(|| Ipv4Addr::LOCALHOST.to_string(), |it| it.router.to_string()),
             network,
             pods_folder,
+            running_folder,
             volumes_folder: volumes_folder.clone(),
             boot,
             last_host_address: AtomicU32::new(0),
@@ -391,6 +401,7 @@ impl Node {
         self.tasks.close();
         self.tasks.wait().await;
         self.shared.cgroups.close();
+        memory::remove(&self.shared.settings.data_dir.join(RUNNING));
     }
 }
 

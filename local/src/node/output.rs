@@ -1,12 +1,13 @@
 //! What containers write: files with a time on each line, bounded, kept a while after the pod is gone.
 //!
 //! A pod's files are in `logs/NAMESPACE_POD_UID/CONTAINER/RUN.log`, with what was rotated out beside it in
-//! `RUN.log.1`. A line is the time, `F` (or `P` where a long line goes on in the next), and the text.
+//! `RUN.log.1`. A line is the time, `F` (or `P` where a long line goes on in the next), and the text. They are made when
+//! there is something to write, or at the end of the run: no container waits for them.
 
 use std::{
     collections::{BTreeMap, HashMap},
     fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Write},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     pin::Pin,
@@ -64,7 +65,9 @@ struct Shared {
 /// Writes the output of one run of a container.
 pub struct Output {
     path: PathBuf,
-    file: File,
+    /// Absent until something was written.
+    file: Option<File>,
+    labels: Option<BTreeMap<String, String>>,
     size: u64,
     largest: u64,
     /// Counts writes; readers who follow wait for it to change, and end when it is dropped.
@@ -84,16 +87,13 @@ impl Outputs {
     }
 
     /// Begins the output of a run of a container of a pod with these labels.
-    pub fn create(
+    pub fn begin(
         &self,
         place: &Place,
         labels: Option<&BTreeMap<String, String>>,
         attempt: u32,
-    ) -> io::Result<Output> {
-        let pod = self.pod_folder(place);
-        let folder = pod.join(&place.container);
-        fs::create_dir_all(&folder)?;
-        kept::note(&pod, labels)?;
+    ) -> Output {
+        let folder = self.folder(place);
         if let Some(old) = attempt.checked_sub(2) {
             // Only the run before is ever asked for. It may never have run.
             let old = folder.join(format!("{old}.log"));
@@ -101,20 +101,18 @@ impl Outputs {
             let _ = fs::remove_file(old);
         }
         let path = folder.join(format!("{attempt}.log"));
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
         let (written, changes) = watch::channel(0);
         self.shared.live.lock().insert(path.clone(), changes);
-        let size = file.metadata()?.len();
-        let outputs = self.clone();
-        Ok(Output {
+        Output {
             path,
-            file,
-            size,
+            file: None,
+            labels: labels.cloned(),
+            size: 0,
             largest: LARGEST_FILE,
             written,
             unfinished: Vec::new(),
-            outputs,
-        })
+            outputs: self.clone(),
+        }
     }
 
     /// Notes that a pod is gone: its logs stay until newer ones take their place.
@@ -134,7 +132,13 @@ impl Outputs {
 
     /// The log of one container, in pieces; the channel closes at its end.
     fn pieces(&self, place: &Place, options: Options) -> Result<mpsc::Receiver<Bytes>, Refusal> {
-        let mut runs = runs(&self.folder(place));
+        let folder = self.folder(place);
+        let mut runs = runs(&folder);
+        // The last run may not have written anything.
+        let live: Vec<PathBuf> = self.shared.live.lock().keys().cloned().collect();
+        runs.extend(live.into_iter().filter(|it| it.parent() == Some(&*folder)));
+        runs.sort_by_cached_key(|it| attempt(it));
+        runs.dedup();
         let Place { container, pod, .. } = place;
         if options.previous {
             runs.pop();
@@ -185,12 +189,14 @@ impl logs::Logs for Outputs {
 /// The files of a container's runs, oldest first.
 pub(super) fn runs(folder: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|it| it.path());
-    let mut runs: Vec<(u32, PathBuf)> = files
-        .filter(|it| it.extension().is_some_and(|it| it == "log"))
-        .filter_map(|it| Some((it.file_stem()?.to_str()?.parse().ok()?, it)))
-        .collect();
-    runs.sort();
-    runs.into_iter().map(|(_, path)| path).collect()
+    let mut runs: Vec<PathBuf> = files.filter(|it| attempt(it).is_some()).collect();
+    runs.sort_by_cached_key(|it| attempt(it));
+    runs
+}
+
+/// The number of the run whose file that is.
+fn attempt(path: &Path) -> Option<u32> {
+    path.extension().filter(|it| *it == "log").and(path.file_stem()?.to_str()?.parse().ok())
 }
 
 fn rotated(path: &Path) -> PathBuf {
@@ -272,25 +278,44 @@ impl Output {
         if lines.is_empty() {
             return;
         }
+        if let Err(error) = self.open() {
+            tracing::warn!(file = %self.path.display(), %error, "make a log");
+        }
         if self.size > 0 && self.size + lines.len() as u64 > self.largest {
             // If it cannot be put aside, the file goes on growing by less than one run writes.
             if fs::rename(&self.path, rotated(&self.path)).is_ok()
                 && let Ok(file) = OpenOptions::new().create(true).append(true).open(&self.path)
             {
-                self.file = file;
+                self.file = Some(file);
                 self.size = 0;
             }
         }
-        if self.file.write_all(lines).is_ok() {
+        if self.file.as_mut().is_some_and(|it| it.write_all(lines).is_ok()) {
             self.size += lines.len() as u64;
         }
         self.written.send_modify(|count| *count += 1);
+    }
+
+    /// Makes the file if it is not there.
+    fn open(&mut self) -> io::Result<()> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        let folder = self.path.parent().unwrap_or(&self.path);
+        fs::create_dir_all(folder)?;
+        kept::note(folder.parent().unwrap_or(folder), self.labels.as_ref())?;
+        let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        self.size = file.metadata()?.len();
+        self.file = Some(file);
+        Ok(())
     }
 }
 
 impl Drop for Output {
     fn drop(&mut self) {
         self.flush();
+        // There has been a run, with nothing to say.
+        let _ = self.open();
         self.outputs.shared.live.lock().remove(&self.path);
     }
 }
@@ -332,9 +357,9 @@ async fn copy(
     if let Some(changes) = &mut changes {
         changes.borrow_and_update();
     }
-    let mut file = File::open(path)?;
     let mut pending = fs::read(rotated(path)).unwrap_or_default();
-    file.read_to_end(&mut pending)?;
+    let mut file = None;
+    follow(path, &mut file, &mut pending)?;
     let mut reader = Reader { left: request.limit_bytes.unwrap_or(u64::MAX), request };
     if let Some(count) = reader.request.tail_lines {
         let start = start_of_last_lines(&pending, count);
@@ -360,20 +385,26 @@ async fn copy(
             more = changes.changed() => more.is_ok(),
             () = to.closed() => return Ok(()),
         };
-        file.read_to_end(&mut pending)?;
-        // The file that was followed has been put aside: go on with its successor.
-        use std::os::unix::fs::MetadataExt;
-        if let Ok(now) = fs::metadata(path)
-            && now.ino() != file.metadata()?.ino()
-        {
-            file = File::open(path)?;
-            file.seek(SeekFrom::Start(0))?;
-            file.read_to_end(&mut pending)?;
-        }
+        follow(path, &mut file, &mut pending)?;
         if !more && !pending.contains(&b'\n') {
             return Ok(());
         }
     }
+}
+
+/// Reads on in the file at `path`, which need not be there yet.
+fn follow(path: &Path, file: &mut Option<File>, pending: &mut Vec<u8>) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    if let Some(file) = file {
+        file.read_to_end(pending)?;
+    }
+    let Ok(now) = fs::metadata(path) else { return Ok(()) };
+    let before = file.as_ref().map(File::metadata).transpose()?;
+    if before.is_none_or(|it| it.ino() != now.ino()) {
+        // The file that was followed has been put aside: go on with its successor.
+        file.insert(File::open(path)?).read_to_end(pending)?;
+    }
+    Ok(())
 }
 
 /// Where the last lines of stored bytes begin.
@@ -460,10 +491,15 @@ mod tests {
         let folder = Folder::new();
         let outputs = &folder.1;
         assert!(outputs.pieces(&place(), Options::default()).is_err());
-        let mut output = outputs.create(&place(), None, 0).unwrap();
-        output.write(b"one\ntw");
-        output.write(b"o\nthree\nfo");
+        let mut output = outputs.begin(&place(), None, 0);
         let all = Options::default();
+        let mut followed =
+            outputs.pieces(&place(), Options { follow: true, ..all.clone() }).unwrap();
+        assert_eq!(read(outputs, all.clone()).await, "");
+        assert!(!outputs.folder(&place()).exists(), "nothing is made for nothing");
+        output.write(b"one\ntw");
+        assert_eq!(followed.recv().await.unwrap(), "one\n");
+        output.write(b"o\nthree\nfo");
         assert_eq!(read(outputs, all.clone()).await, "one\ntwo\nthree\n");
         drop(output);
         for (request, text) in [
@@ -483,7 +519,7 @@ mod tests {
         assert_eq!(text, "one");
 
         assert!(outputs.pieces(&place(), Options { previous: true, ..all.clone() }).is_err());
-        drop(outputs.create(&place(), None, 1).unwrap());
+        drop(outputs.begin(&place(), None, 1));
         assert_eq!(read(outputs, all.clone()).await, "");
         assert_eq!(read(outputs, Options { previous: true, ..all }).await, "one\ntwo\nthree\nfo\n");
     }
@@ -492,7 +528,7 @@ mod tests {
     async fn follows_to_the_end_and_through_rotation() {
         let folder = Folder::new();
         let outputs = &folder.1;
-        let mut output = outputs.create(&place(), None, 0).unwrap();
+        let mut output = outputs.begin(&place(), None, 0);
         output.largest = 1000;
         output.write(b"first\n");
         let follow = Options { follow: true, ..Options::default() };
@@ -525,7 +561,7 @@ mod tests {
     #[tokio::test]
     async fn long_lines_come_out_whole() {
         let folder = Folder::new();
-        let mut output = folder.1.create(&place(), None, 0).unwrap();
+        let mut output = folder.1.begin(&place(), None, 0);
         let long = "x".repeat(3 * LONGEST_PART + 7);
         for part in long.as_bytes().chunks(1000) {
             output.write(part);

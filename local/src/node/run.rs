@@ -64,8 +64,10 @@ pub struct PodContext {
     pub node: Arc<Shared>,
     pub pod: Arc<k8s::Pod>,
     pub reach: Arc<Reach>,
-    /// The pod's files: volumes, and what finds its processes after a crash.
+    /// The pod's small files: its names, messages, and what finds its processes after a crash.
     pub folder: PathBuf,
+    /// Its volumes that end with it, made when the first is asked for.
+    pub volumes_folder: PathBuf,
     /// Cancelled when the queue begins to finish its requests; there without a queue too, and unused.
     pub draining: CancellationToken,
     /// Cancelled when the queue has finished its last request.
@@ -225,10 +227,8 @@ impl Run {
                 node.certificates.follow(&node.cluster, namespace, &shown, told).await;
             });
         }
-        let logging = match lines.is_some() || secure::is_wanted(&self.container) {
-            true => self.write_log(lines, news, ends),
-            false => None,
-        };
+        let is_told = lines.is_some() || secure::is_wanted(&self.container);
+        let logging = is_told.then(|| self.write_log(lines, news, ends));
         if let Err(error) = context.reach.open_metrics() {
             // Requests are more than what is told of them.
             tracing::warn!(pod = context.name(), %error, "listen for Prometheus");
@@ -298,17 +298,10 @@ impl Run {
         mut lines: Option<Lines>,
         mut news: mpsc::Receiver<String>,
         mut ends: oneshot::Receiver<()>,
-    ) -> Option<JoinHandle<()>> {
+    ) -> JoinHandle<()> {
         let labels = self.context.pod.metadata.labels.as_ref();
-        let mut output = match self.context.node.outputs.create(&self.place(), labels, self.attempt)
-        {
-            Ok(output) => output,
-            Err(error) => {
-                tracing::warn!(pod = self.context.name(), %error, "write the log of the queue");
-                return None;
-            }
-        };
-        Some(tokio::spawn(async move {
+        let mut output = self.context.node.outputs.begin(&self.place(), labels, self.attempt);
+        tokio::spawn(async move {
             loop {
                 let next = async {
                     match &mut lines {
@@ -330,7 +323,7 @@ impl Run {
             while let Some(text) = lines.next().await {
                 output.write(text.as_bytes());
             }
-        }))
+        })
     }
 
     /// Everything up to the running process.
@@ -371,8 +364,7 @@ impl Run {
             .map_err(|(reason, message)| blocked(reason)(message))?;
         let (pipe, writer) = io::pipe().map_err(not_started)?;
         let labels = self.context.pod.metadata.labels.as_ref();
-        let output =
-            node.outputs.create(&self.place(), labels, self.attempt).map_err(not_started)?;
+        let output = node.outputs.begin(&self.place(), labels, self.attempt);
         let launch = self.launch((program.clone(), args), variables, (root, identity), writer);
         let name = &self.container.name;
         tracing::debug!(pod = self.context.name(), container = name, "start the process");

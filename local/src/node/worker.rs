@@ -33,7 +33,7 @@ const EVENTS: usize = 64;
 /// How long the first status of a pod waits at most for its containers to become ready, and for those of other pods
 /// that start at the same time. Most are ready at once and need no status that tells that they are not; and whatever
 /// is written while pods start takes the time of somebody who waits for one.
-const FIRST_STATUS: Duration = Duration::from_secs(1);
+const FIRST_STATUS: Duration = Duration::from_secs(2);
 /// How long the first status waits for whoever waited for the pod: the answer to a held request passes first.
 const ANSWER_FIRST: Duration = Duration::from_millis(20);
 /// Wait before a write that the API refused or lost is tried again.
@@ -78,7 +78,7 @@ pub async fn run(
         return;
     }
     tracing::debug!(pod = pod.metadata.name, "make the sandbox");
-    let folder = node.pods_folder.join(&uid);
+    let folder = node.running_folder.join(&uid);
     let reach = loop {
         let made = match fs::create_dir_all(&folder) {
             Ok(()) => node.new_reach().await,
@@ -125,6 +125,7 @@ pub async fn run(
         pod: pod.clone(),
         reach,
         folder,
+        volumes_folder: node.pods_folder.join(&uid),
         draining: CancellationToken::new(),
         drained: CancellationToken::new(),
         volumes: PodVolumes::default(),
@@ -566,8 +567,12 @@ impl Worker {
             context.node.cgroups.remove(context, container);
         }
         context.volumes.forget();
-        if let Err(error) = fs::remove_dir_all(&context.folder) {
-            tracing::warn!(%error, folder = %context.folder.display(), "remove a pod's folder");
+        for folder in [&context.folder, &context.volumes_folder] {
+            if let Err(error) = fs::remove_dir_all(folder)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(%error, folder = %folder.display(), "remove a pod's folder");
+            }
         }
         context.node.outputs.prune();
     }

@@ -44,6 +44,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The least time between two writes of an object's status that nothing else goes with. Counts of pods change
 /// several times while a pod starts, and nobody waits for those in between.
 const STATUS_PAUSE: Duration = Duration::from_millis(20);
+/// How long after the last change of what runs pods a status that may wait is written: whoever waits for a pod that is to
+/// start comes first.
+const QUIET: Duration = Duration::from_millis(200);
+/// How long it waits for that at most.
+const QUIET_WAIT: Duration = Duration::from_secs(2);
 /// How long events wait: their objects' pods start meanwhile.
 const EVENTS_WAIT: Duration = Duration::from_secs(1);
 /// The least time between two counts of what is used of a quota: of many objects that come or go at once each
@@ -93,8 +98,10 @@ pub struct Engine {
     failures: HashMap<Work, Failure>,
     /// When statuses were written last.
     told: HashMap<Work, Instant>,
-    /// When statuses that may wait are to be written.
-    waiting: HashMap<Work, Instant>,
+    /// Since when statuses wait that may, and when they are to be written at the earliest.
+    waiting: HashMap<Work, (Instant, Instant)>,
+    /// When something that runs pods was changed last.
+    changed: Instant,
     /// When namespaces that go away were looked at last.
     visits: HashMap<Key, Instant>,
     actions: JoinSet<()>,
@@ -128,6 +135,7 @@ pub async fn run(client: Client, clock: Clock, certificate: String, stop: Cancel
         failures: HashMap::new(),
         told: HashMap::new(),
         waiting: HashMap::new(),
+        changed: Instant::now(),
         visits: HashMap::new(),
         actions: JoinSet::new(),
         news,
@@ -389,7 +397,7 @@ impl Engine {
         }
         let failure = self.failures.get(&work).map(|it| it.message.as_str());
         let planned = self.world.plan(&work, failure, &self.certificate, now);
-        let Some((kind, meta, plan)) = planned else {
+        let Some((kind, meta, mut plan)) = planned else {
             self.failures.remove(&work);
             self.told.remove(&work);
             self.waiting.remove(&work);
@@ -409,11 +417,20 @@ impl Engine {
             }
             let now = Instant::now();
             let pause = self.told.get(&work).map(|at| *at + STATUS_PAUSE);
-            let wait = self.waiting.entry(work.clone()).or_insert(now + plan.status_wait);
-            *wait = (*wait).min(now + plan.status_wait);
-            if let Some(next) = pause.max(Some(*wait)).filter(|next| now < *next) {
+            let until = now + plan.status_wait;
+            let (since, at) = self.waiting.entry(work.clone()).or_insert((now, until));
+            *at = until.min(*at);
+            let quiet = (self.changed + QUIET).min(*since + QUIET_WAIT);
+            let next = if plan.status_wait.is_zero() { *at } else { quiet.max(*at) };
+            if let Some(next) = pause.max(Some(next)).filter(|next| now < *next) {
                 self.enqueue_at(next, work);
                 return;
+            }
+        }
+        if !plan.writes.is_empty() && matches!(work, Work::Deployment(_) | Work::ReplicaSet(_)) {
+            self.changed = Instant::now();
+            if !plan.status_wait.is_zero() && plan.status.take().is_some() {
+                self.enqueue_at(self.changed + plan.status_wait, work.clone());
             }
         }
         if plan.status.is_some() {
