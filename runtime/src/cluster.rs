@@ -20,6 +20,7 @@ use crate::{clock::Clock, metrics::Metrics, plan::Write};
 pub mod cache;
 pub mod connect;
 pub mod index;
+pub mod raw;
 
 use cache::Cache;
 

@@ -5,13 +5,14 @@ use std::{collections::BTreeSet, sync::Arc};
 use ::config::Config;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{
-    Api, ResourceExt,
-    runtime::{WatchStreamExt, watcher},
-};
+use kube::{ResourceExt, runtime::watcher};
 use tokio::sync::watch;
 
-use crate::{cluster::Cluster, events::Recorder, plan};
+use crate::{
+    cluster::{Cluster, raw},
+    events::Recorder,
+    plan,
+};
 
 /// Follows the ConfigMaps in `namespace`; returns once the first list of them is read. Endless when
 /// the API never answers; the caller bounds it.
@@ -24,12 +25,14 @@ pub async fn watch(
 ) -> watch::Receiver<Arc<Config>> {
     let (sender, receiver) = watch::channel(Arc::new(Config::default()));
     let (listed, mut is_listed) = watch::channel(false);
-    let api: Api<ConfigMap> = Api::namespaced(cluster.client().clone(), namespace);
+    let events = raw::watch_kind::<ConfigMap>(
+        cluster.client().clone(),
+        Some(namespace),
+        watcher::Config::default(),
+    );
     let recorder = recorder.clone();
     cluster.spawn(async move {
-        let events =
-            watcher(api, watcher::Config::default()).backoff(watcher::DefaultBackoff::default());
-        let mut events = std::pin::pin!(events);
+        let mut events = events;
         let mut current = Config::default();
         // What the list in progress has named, and what was there before it.
         let (mut named, mut known) = (BTreeSet::new(), BTreeSet::new());

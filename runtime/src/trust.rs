@@ -16,14 +16,11 @@ use ::config::Config;
 use api::keys::networking::TRUST_BUNDLE;
 use futures::{StreamExt, stream::select};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::{
-    Api, ResourceExt,
-    runtime::{WatchStreamExt, watcher},
-};
+use kube::{ResourceExt, runtime::watcher};
 use proxy::tls::{Certificate, Shown, client::Client};
 use tokio::sync::watch;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, raw};
 
 /// Name of the Secret with the platform's own certificate, in its namespace.
 pub const CERTIFICATE: &str = "routing-serving-certs";
@@ -79,11 +76,9 @@ pub fn follow(
             return;
         }
         let named = watcher::Config::default().fields(&format!("metadata.name={CERTIFICATE}"));
-        let secrets = Api::<Secret>::namespaced(client.clone(), &namespace);
         let labelled = watcher::Config::default().labels(TRUST_BUNDLE);
-        let bundles = Api::<ConfigMap>::namespaced(client, &namespace);
-        let secrets = watcher(secrets, named).backoff(watcher::DefaultBackoff::default());
-        let bundles = watcher(bundles, labelled).backoff(watcher::DefaultBackoff::default());
+        let secrets = raw::watch_kind::<Secret>(client.clone(), Some(&namespace), named);
+        let bundles = raw::watch_kind::<ConfigMap>(client, Some(&namespace), labelled);
         let mut news = std::pin::pin!(select(
             secrets.map(|it| it.map_or_else(News::Failed, News::Secret)),
             bundles.map(|it| it.map_or_else(News::Failed, News::Bundle)),

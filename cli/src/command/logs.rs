@@ -1,6 +1,6 @@
 //! `weft logs`: the lines of all pods of a service, while pods come and go, also of those that are gone.
 
-use std::{collections::BTreeMap, path::PathBuf, pin::pin};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::Context;
 use futures::{AsyncBufReadExt, StreamExt, TryStreamExt};
@@ -11,6 +11,7 @@ use kube::{
     runtime::watcher,
 };
 use local::node::kept::{self, Kept};
+use runtime::cluster::raw;
 use tokio::task::JoinSet;
 
 use crate::{args, connect, place};
@@ -82,7 +83,8 @@ impl Reader {
 
     async fn follow(self) -> anyhow::Result<()> {
         let config = watcher::Config::default().labels(&self.selector());
-        let mut events = pin!(watcher::watcher(self.pods.clone(), config));
+        let namespace = Some(&*self.logs.target.namespace);
+        let mut events = raw::watch_kind::<Pod>(self.pods.clone().into_client(), namespace, config);
         // One reader a pod: as many as the service has pods.
         let mut readers = JoinSet::new();
         // The pods that were printed or are being read, by uid, and whether they are there: as many as there are

@@ -21,11 +21,11 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api,
-    api::PostParams,
-    runtime::{WatchStreamExt, watcher},
+    api::{ApiResource, PostParams},
+    runtime::watcher,
 };
 use parking_lot::Mutex;
-use serde::de::DeserializeOwned;
+use runtime::cluster::raw;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
@@ -457,12 +457,9 @@ pub async fn follow(pod: Arc<PodContext>) {
     let volumes: Vec<&k8s::Volume> = changing(&pod.pod).collect();
     let mut changes = futures::stream::SelectAll::new();
     for (kind, name) in volumes.iter().flat_map(|it| objects(it)) {
-        let client = pod.node.cluster.client().clone();
         changes.push(match kind {
-            Kind::ConfigMap => {
-                watched(Api::<k8s::ConfigMap>::namespaced(client, pod.namespace()), name)
-            }
-            Kind::Secret => watched(Api::<k8s::Secret>::namespaced(client, pod.namespace()), name),
+            Kind::ConfigMap => watched::<k8s::ConfigMap>(&pod, name),
+            Kind::Secret => watched::<k8s::Secret>(&pod, name),
         });
     }
     let life = volumes
@@ -533,18 +530,14 @@ fn tokens(volume: &k8s::Volume) -> impl Iterator<Item = &k8s::ServiceAccountToke
     parts.filter_map(|it| it.service_account_token.as_ref())
 }
 
-/// Tells whenever the object of that name is seen, at first and when it changed.
-fn watched<K>(api: Api<K>, name: &str) -> BoxStream<'static, ()>
-where
-    K: kube::Resource<DynamicType = ()>
-        + Clone
-        + std::fmt::Debug
-        + DeserializeOwned
-        + Send
-        + 'static,
-{
+/// Tells whenever the object of that kind and name is seen, at first and when it changed.
+fn watched<K: kube::Resource<DynamicType = ()>>(
+    pod: &PodContext,
+    name: &str,
+) -> BoxStream<'static, ()> {
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let events = watcher(api, config).default_backoff();
+    let (client, kind) = (pod.node.cluster.client().clone(), ApiResource::erase::<K>(&()));
+    let events = raw::watch(client, &kind, Some(pod.namespace()), config);
     let seen = events.filter_map(async |event| match event {
         Ok(watcher::Event::Apply(_) | watcher::Event::InitApply(_)) => Some(()),
         Ok(_) => None,

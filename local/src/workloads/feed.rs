@@ -1,31 +1,15 @@
 //! Watches one kind and tells the engine what changes.
 
-use std::fmt::Debug;
-
-use futures::{Stream, StreamExt};
-use k8s_openapi::{
-    api::{
-        apps::v1 as apps, autoscaling::v2 as autoscaling, batch::v1 as batch, core::v1 as core,
-        discovery::v1 as discovery, policy::v1 as policy,
-    },
-    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
-};
+use futures::StreamExt;
 use kube::{
-    Api, Client,
+    Client,
     api::ApiResource,
-    core::{DynamicObject, PartialObjectMeta},
-    runtime::{
-        WatchStreamExt,
-        watcher::{Config, Error, Event, watcher},
-    },
+    runtime::watcher::{Config, Event},
 };
-use serde::de::DeserializeOwned;
+use runtime::cluster::raw::{self, Raw};
 use tokio::sync::mpsc;
 
-use super::{
-    objects::{Object, other},
-    resources::{Kind, Resource},
-};
+use super::{objects::Object, requests, resources::Resource};
 
 /// What a feed or an action tells the engine.
 #[derive(Debug)]
@@ -42,76 +26,33 @@ pub enum Seen {
 
 /// Sends everything that happens to objects of a kind, until the receiver is gone.
 pub async fn run(client: Client, resource: Resource, to: mpsc::Sender<(Resource, Seen)>) {
-    let planned = Kind::PLANNED.into_iter().find(|kind| kind.is(&resource));
-    match planned {
-        Some(Kind::Namespace) => typed::<core::Namespace>(client, resource, to).await,
-        Some(Kind::Node) => typed::<PartialObjectMeta<core::Node>>(client, resource, to).await,
-        Some(Kind::Pod) => typed::<core::Pod>(client, resource, to).await,
-        Some(Kind::Service) => typed::<core::Service>(client, resource, to).await,
-        Some(Kind::Endpoints) => typed::<core::Endpoints>(client, resource, to).await,
-        Some(Kind::Slice) => typed::<discovery::EndpointSlice>(client, resource, to).await,
-        Some(Kind::Deployment) => typed::<apps::Deployment>(client, resource, to).await,
-        Some(Kind::ReplicaSet) => typed::<apps::ReplicaSet>(client, resource, to).await,
-        Some(Kind::Job) => typed::<batch::Job>(client, resource, to).await,
-        Some(Kind::Budget) => typed::<policy::PodDisruptionBudget>(client, resource, to).await,
-        Some(Kind::Quota) => typed::<core::ResourceQuota>(client, resource, to).await,
-        Some(Kind::Horizontal) => {
-            typed::<autoscaling::HorizontalPodAutoscaler>(client, resource, to).await;
-        }
-        Some(Kind::Definition) => typed::<CustomResourceDefinition>(client, resource, to).await,
-        _ => {
-            let kind = ApiResource {
-                group: resource.group().to_owned(),
-                version: resource.version().to_owned(),
-                api_version: resource.api_version(),
-                kind: resource.kind().to_owned(),
-                plural: resource.plural().to_owned(),
-            };
-            let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &kind);
-            let as_object = |resource: &Resource, it: PartialObjectMeta<DynamicObject>| {
-                other(resource.clone(), it.metadata)
-            };
-            forward(watcher(api, Config::default()), resource, to, as_object).await;
-        }
-    }
-}
-
-async fn typed<K>(client: Client, resource: Resource, to: mpsc::Sender<(Resource, Seen)>)
-where
-    K: kube::Resource<DynamicType = ()>
-        + Clone
-        + DeserializeOwned
-        + Debug
-        + Send
-        + Into<Object>
-        + 'static,
-{
-    let events = watcher(Api::<K>::all(client), Config::default());
-    forward(events, resource, to, |_, it| it.into()).await;
-}
-
-async fn forward<K: Send + 'static>(
-    events: impl Stream<Item = Result<Event<K>, Error>> + Send,
-    resource: Resource,
-    to: mpsc::Sender<(Resource, Seen)>,
-    as_object: fn(&Resource, K) -> Object,
-) {
-    let mut events = std::pin::pin!(events.default_backoff());
+    let kind = ApiResource {
+        group: resource.group().to_owned(),
+        version: resource.version().to_owned(),
+        api_version: resource.api_version(),
+        kind: resource.kind().to_owned(),
+        plural: resource.plural().to_owned(),
+    };
+    let mut events = raw::watch(client, &kind, None, Config::default());
     while let Some(event) = events.next().await {
-        let seen = match event {
-            Ok(Event::Init) => Seen::Begin,
-            Ok(Event::InitApply(it) | Event::Apply(it)) => {
-                Seen::Object(Box::new(as_object(&resource, it)))
+        match event.map(|event| seen(&resource, event)) {
+            Ok(Ok(seen)) => {
+                if to.send((resource.clone(), seen)).await.is_err() {
+                    return;
+                }
             }
-            Ok(Event::InitDone) => Seen::End,
-            Ok(Event::Delete(it)) => Seen::Gone(Box::new(as_object(&resource, it))),
-            Err(error) => {
-                tracing::debug!(kind = resource.kind(), %error, "watch again");
-                continue;
-            }
-        };
-        if to.send((resource.clone(), seen)).await.is_err() {
-            return;
+            Ok(Err(error)) => tracing::warn!(kind = kind.kind, %error, "read an object"),
+            Err(error) => tracing::debug!(kind = kind.kind, %error, "watch again"),
         }
     }
+}
+
+fn seen(resource: &Resource, event: Event<Raw>) -> serde_json::Result<Seen> {
+    let object = |it: Raw| requests::object(resource, it.text()).map(Box::new);
+    Ok(match event {
+        Event::Init => Seen::Begin,
+        Event::InitApply(it) | Event::Apply(it) => Seen::Object(object(it)?),
+        Event::InitDone => Seen::End,
+        Event::Delete(it) => Seen::Gone(object(it)?),
+    })
 }

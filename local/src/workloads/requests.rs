@@ -343,10 +343,20 @@ fn bytes(body: &Value) -> Vec<u8> {
 }
 
 /// The object in `text`, which may be a `Status` instead.
-pub fn read(resource: &Resource, text: &str) -> Result<Option<Object>, Error> {
+fn read(resource: &Resource, text: &str) -> Result<Option<Object>, Error> {
+    if is_status(text) {
+        return Ok(None);
+    }
+    object(resource, text).map(Some).map_err(Error::SerdeError)
+}
+
+/// The object in `text`.
+///
+/// # Errors
+/// When it is not an object of that kind.
+pub fn object(resource: &Resource, text: &str) -> serde_json::Result<Object> {
     let planned = Kind::PLANNED.into_iter().find(|kind| kind.is(resource));
     match planned {
-        _ if is_status(text) => Ok(None),
         Some(Kind::Namespace) => parse::<core::Namespace>(text),
         Some(Kind::Node) => parse::<PartialObjectMeta<core::Node>>(text),
         Some(Kind::Pod) => parse::<core::Pod>(text),
@@ -361,15 +371,14 @@ pub fn read(resource: &Resource, text: &str) -> Result<Option<Object>, Error> {
         Some(Kind::Horizontal) => parse::<autoscaling::HorizontalPodAutoscaler>(text),
         Some(Kind::Definition) => parse::<CustomResourceDefinition>(text),
         _ => {
-            let it: PartialObjectMeta = serde_json::from_str(text).map_err(Error::SerdeError)?;
-            Ok(Some(other(resource.clone(), it.metadata)))
+            let it: PartialObjectMeta = serde_json::from_str(text)?;
+            Ok(other(resource.clone(), it.metadata))
         }
     }
 }
 
-fn parse<K: DeserializeOwned + Into<Object>>(text: &str) -> Result<Option<Object>, Error> {
-    let object: K = serde_json::from_str(text).map_err(Error::SerdeError)?;
-    Ok(Some(object.into()))
+fn parse<K: DeserializeOwned + Into<Object>>(text: &str) -> serde_json::Result<Object> {
+    serde_json::from_str::<K>(text).map(Into::into)
 }
 
 fn is_status(text: &str) -> bool {

@@ -9,7 +9,7 @@ use super::{
     horizontal::Figures,
     objects::Key,
     owners::Verdict,
-    requests::read,
+    requests,
     resources::{Deletion, Kind, Part, Plan, Resource, Write},
     world::{Work, World},
 };
@@ -240,7 +240,7 @@ impl Sim {
             self.gone(place);
             return;
         }
-        let seen = read(&place.0, &object.to_string()).unwrap().unwrap();
+        let seen = requests::object(&place.0, &object.to_string()).unwrap();
         self.world.put(place.0, seen, &mut self.todo);
         (self.check)(self);
     }

@@ -10,14 +10,11 @@ use std::{
 };
 
 use futures::StreamExt;
-use kube::{
-    Api, Client, ResourceExt,
-    runtime::{WatchStreamExt, watcher},
-};
+use kube::{Client, ResourceExt, runtime::watcher};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 
-use super::{Key, Kind};
+use super::{Key, Kind, raw};
 
 /// The annotation that is left out.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -195,8 +192,6 @@ impl<K: Kind> Cache<K> {
 
     /// Follows the API for ever.
     pub(super) async fn watch(self, client: Client, labels: &str, fields: &str) {
-        let api: Api<K> = Api::all(client);
-        let backoff = watcher::DefaultBackoff::default();
         let mut config = watcher::Config::default();
         if !labels.is_empty() {
             config = config.labels(labels);
@@ -204,8 +199,7 @@ impl<K: Kind> Cache<K> {
         if !fields.is_empty() {
             config = config.fields(fields);
         }
-        let events = watcher(api, config).backoff(backoff);
-        let mut events = std::pin::pin!(events);
+        let mut events = raw::watch_kind::<K>(client, None, config);
         let mut listed = BTreeSet::new();
         while let Some(event) = events.next().await {
             let _turn = self.shared.turn.lock();
