@@ -85,7 +85,10 @@ async fn gateway_and_secrets() -> (Cluster, Arc<Gateway>, mpsc::UnboundedSender<
                     let receiver: mpsc::UnboundedReceiver<Value> =
                         receiver.lock().take().expect("one watch");
                     let lines = futures::stream::unfold(receiver, |mut receiver| async move {
-                        let line = format!("{}\n", receiver.recv().await?);
+                        let event: Value = receiver.recv().await?;
+                        // Its parts come in the order in which a Kubernetes API sends them.
+                        let (kind, object) = (&event["type"], &event["object"]);
+                        let line = format!("{{\"type\":{kind},\"object\":{object}}}\n");
                         let frame = http_body::Frame::data(bytes::Bytes::from(line));
                         Some((Ok::<_, std::io::Error>(frame), receiver))
                     });

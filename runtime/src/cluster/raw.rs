@@ -16,6 +16,9 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
 /// The text of an object, and what a watch has to know of it.
+///
+/// It is taken as it comes, so it is read from JSON only, and in an event only behind the event's type: Kubernetes' API
+/// sends them in that order. Source: Kubernetes `apimachinery/pkg/apis/meta/v1/watch.go`, `WatchEvent`.
 #[derive(Clone, Debug)]
 pub struct Raw {
     /// Its resource version, and nothing else.
