@@ -427,7 +427,9 @@ impl Engine {
                 return;
             }
         }
-        if !plan.writes.is_empty() && matches!(work, Work::Deployment(_) | Work::ReplicaSet(_)) {
+        // Where the writes failed before, the status is what tells why.
+        let runs_pods = matches!(work, Work::Deployment(_) | Work::ReplicaSet(_));
+        if is_first && runs_pods && !plan.writes.is_empty() {
             self.changed = Instant::now();
             if !plan.status_wait.is_zero() && plan.status.take().is_some() {
                 self.enqueue_at(self.changed + plan.status_wait, work.clone());
