@@ -38,13 +38,16 @@ pub fn folder(link: &Path) -> io::Result<PathBuf> {
     Ok(link.to_owned())
 }
 
-/// Removes the folder at `link`, if it is empty. What cannot be removed is looked at again when the node starts.
+/// Removes the folder at `link`, if it is empty. What cannot be removed stays, and its link with it: the next start of
+/// the node looks at it again.
 pub fn remove(link: &Path) {
-    if let Ok(folder) = fs::read_link(link) {
-        let _ = fs::remove_dir(folder);
-        let _ = fs::remove_file(link);
-    } else {
+    let Ok(folder) = fs::read_link(link) else {
         let _ = fs::remove_dir(link);
+        return;
+    };
+    let removed = fs::remove_dir(folder);
+    if removed.is_ok() || removed.is_err_and(|it| it.kind() == io::ErrorKind::NotFound) {
+        let _ = fs::remove_file(link);
     }
 }
 
@@ -64,6 +67,8 @@ mod tests {
         let first = folder(&link).unwrap();
         fs::write(first.join("a"), "").unwrap();
         assert!(link.join("a").exists(), "it is found by the link");
+        remove(&link);
+        assert!(link.join("a").exists(), "what is not empty stays, and is found");
         fs::remove_file(first.join("a")).unwrap();
         let second = folder(&link).unwrap();
         assert_eq!(first.exists(), first == second);

@@ -135,8 +135,9 @@ impl Outputs {
         let folder = self.folder(place);
         let mut runs = runs(&folder);
         // The last run may not have written anything.
-        let live: Vec<PathBuf> = self.shared.live.lock().keys().cloned().collect();
-        runs.extend(live.into_iter().filter(|it| it.parent() == Some(&*folder)));
+        let live = self.shared.live.lock();
+        runs.extend(live.keys().filter(|it| it.parent() == Some(&*folder)).cloned());
+        drop(live);
         runs.sort_by_cached_key(|it| attempt(it));
         runs.dedup();
         let Place { container, pod, .. } = place;
@@ -278,7 +279,9 @@ impl Output {
         if lines.is_empty() {
             return;
         }
-        if let Err(error) = self.open() {
+        if let Err(error) = self.open()
+            && *self.written.borrow() == 0
+        {
             tracing::warn!(file = %self.path.display(), %error, "make a log");
         }
         if self.size > 0 && self.size + lines.len() as u64 > self.largest {

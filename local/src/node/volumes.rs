@@ -388,7 +388,7 @@ fn machines_own(host: &k8s::HostPathVolumeSource) -> Result<PathBuf, String> {
 
 async fn source(pod: &PodContext, volume: &k8s::Volume) -> Result<PathBuf, String> {
     let _turn = pod.volumes.turn.lock().await;
-    let folder = pod.volumes_folder.join("volumes").join(&volume.name);
+    let folder = pod.volumes_folder.join(&volume.name);
     let told = |error: io::Error| format!("{}: {error}", folder.display());
     if let Some(host) = &volume.host_path {
         return machines_own(host);
