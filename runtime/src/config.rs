@@ -25,14 +25,13 @@ pub async fn watch(
 ) -> watch::Receiver<Arc<Config>> {
     let (sender, receiver) = watch::channel(Arc::new(Config::default()));
     let (listed, mut is_listed) = watch::channel(false);
-    let events = raw::watch_kind::<ConfigMap>(
+    let mut events = raw::watch_kind::<ConfigMap>(
         cluster.client().clone(),
         Some(namespace),
         watcher::Config::default(),
     );
     let recorder = recorder.clone();
     cluster.spawn(async move {
-        let mut events = events;
         let mut current = Config::default();
         // What the list in progress has named, and what was there before it.
         let (mut named, mut known) = (BTreeSet::new(), BTreeSet::new());

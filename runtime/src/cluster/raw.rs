@@ -40,7 +40,8 @@ pub fn watch(
     watcher(api, config).backoff(DefaultBackoff::default()).boxed()
 }
 
-/// As [`watch`], for the objects of `K`. Those that cannot be read are left out, and the log says so.
+/// As [`watch`], for the objects of `K`. Those that cannot be read are as if they were not there,
+/// and the log says so.
 pub fn watch_kind<K: super::Kind>(
     client: Client,
     namespace: Option<&str>,
