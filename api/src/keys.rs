@@ -110,3 +110,64 @@ pub mod autoscaling {
         "autoscaling.knative.dev/metricAggregationAlgorithm",
     ];
 }
+
+/// Labels and annotations of Eventing.
+pub mod eventing {
+    pub const GROUP: &str = "eventing.knative.dev";
+    pub const MESSAGING_GROUP: &str = "messaging.knative.dev";
+    pub const FLOWS_GROUP: &str = "flows.knative.dev";
+    pub const SOURCES_GROUP: &str = "sources.knative.dev";
+    pub const SINKS_GROUP: &str = "sinks.knative.dev";
+
+    /// On a Broker: which engine it has.
+    pub const BROKER_CLASS: &str = "eventing.knative.dev/broker.class";
+    /// The class of Brokers in Knative's default; all classes are one engine here.
+    pub const MT_CHANNEL_BROKER_CLASS: &str = "MTChannelBasedBroker";
+    /// On what belongs to a Broker: the Broker's name.
+    pub const BROKER: &str = "eventing.knative.dev/broker";
+    pub const BROKER_EVERYTHING: &str = "eventing.knative.dev/brokerEverything";
+    /// On a channel: `cluster` or `namespace`.
+    pub const SCOPE: &str = "eventing.knative.dev/scope";
+    /// On a namespace or Trigger: `enabled` or `disabled`; whether a Broker `default` is made for it.
+    pub const INJECTION: &str = "eventing.knative.dev/injection";
+    /// On a Trigger: an object that must be ready first, as JSON.
+    pub const DEPENDENCY: &str = "knative.dev/dependency";
+    /// On the ServiceAccounts of senders.
+    pub const OIDC: &str = "eventing.knative.dev/oidc";
+    /// On EventTypes made for a source: its name.
+    pub const SOURCE_NAME: &str = "eventing.knative.dev/sourceName";
+
+    pub const CREATOR: &str = "eventing.knative.dev/creator";
+    pub const LAST_MODIFIER: &str = "eventing.knative.dev/lastModifier";
+    pub const MESSAGING_CREATOR: &str = "messaging.knative.dev/creator";
+    pub const MESSAGING_LAST_MODIFIER: &str = "messaging.knative.dev/lastModifier";
+    pub const SOURCES_CREATOR: &str = "sources.knative.dev/creator";
+    pub const SOURCES_LAST_MODIFIER: &str = "sources.knative.dev/lastModifier";
+
+    /// On a channel: which version of subscribers it has.
+    pub const SUBSCRIBABLE: &str = "messaging.knative.dev/subscribable";
+    /// On a channel: `true` answers before the subscribers have the event.
+    pub const ASYNC_HANDLER: &str = "messaging.knative.dev/async-handler";
+    /// On the Service of a channel.
+    pub const MESSAGING_ROLE: &str = "messaging.knative.dev/role";
+
+    /// In the status of a Broker: where its channel is, for tools that ask.
+    pub const CHANNEL_ADDRESS: &str = "knative.dev/channelAddress";
+    pub const CHANNEL_API_VERSION: &str = "knative.dev/channelAPIVersion";
+    pub const CHANNEL_KIND: &str = "knative.dev/channelKind";
+    pub const CHANNEL_NAME: &str = "knative.dev/channelName";
+
+    /// On the CRD of a source: the events that it sends, as JSON.
+    pub const EVENT_TYPES: &str = "registry.knative.dev/eventTypes";
+    /// On an ApiServerSource: `true` believes that its permissions are enough.
+    pub const SKIP_PERMISSIONS_CHECK: &str =
+        "features.knative.dev/apiserversource-skip-permissions-check";
+    /// On the Job and the Secret of an event: the name of the JobSink.
+    pub const JOB_SINK_NAME: &str = "sinks.knative.dev/job-sink-name";
+    /// On the Job and the Secret of an event: which event.
+    pub const JOB_SINK_ID: &str = "sinks.knative.dev/job-sink-id";
+    /// On a namespace or an object: `true` lets SinkBindings change what is there.
+    pub const BINDINGS_INCLUDE: &str = "bindings.knative.dev/include";
+    /// On a namespace or an object: `true` keeps SinkBindings off.
+    pub const BINDINGS_EXCLUDE: &str = "bindings.knative.dev/exclude";
+}

@@ -6,7 +6,7 @@ use k8s_openapi::{api::core::v1::PodSpec, apimachinery::pkg::apis::meta::v1::Obj
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
-use crate::condition::Condition;
+use crate::{condition::Condition, duck::KReference};
 
 /// What a Service wants: a Configuration's template and a Route's traffic.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -115,7 +115,7 @@ pub struct RouteSpec {
 pub struct DomainMappingSpec {
     /// What the host leads to.
     #[serde(default, rename = "ref")]
-    pub reference: Reference,
+    pub reference: KReference,
     /// The host's certificate, where there is one already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<SecretTls>,
@@ -128,25 +128,6 @@ pub struct SecretTls {
     /// A Secret of the same namespace.
     #[serde(default)]
     pub secret_name: String,
-}
-
-/// One object, by its kind and name. Source: knative.dev/pkg `apis/duck/v1`, `KReference`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Reference {
-    /// Which of the object's addresses, by name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub address: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub api_version: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<String>,
-    #[serde(default)]
-    pub kind: String,
-    #[serde(default)]
-    pub name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
 }
 
 /// Metadata and spec of the Revisions to make.

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use api::{
+    duck::KReference,
     go::quote,
-    serving::{Address, DomainMapping, Reference, Route, Service},
+    serving::{Address, DomainMapping, Route, Service},
 };
 use config::domain::CLUSTER_LOCAL_DOMAIN;
 use k8s_openapi::api::core::v1 as core;
@@ -83,7 +84,7 @@ pub fn references(mapping: &DomainMapping) -> Vec<String> {
 }
 
 /// The URL at which what `reference` names is called.
-fn address(reference: &Reference, own: &str, lookup: Lookup) -> Result<String, String> {
+fn address(reference: &KReference, own: &str, lookup: Lookup) -> Result<String, String> {
     let given = reference.namespace.as_deref().filter(|it| !it.is_empty());
     let (namespace, name) = (given.unwrap_or(own), reference.name.as_str());
     let version = reference.api_version.as_deref().unwrap_or_default();
