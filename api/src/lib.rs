@@ -23,3 +23,4 @@ pub mod serving;
 pub mod shape;
 pub mod sinks;
 pub mod sources;
+pub mod url;

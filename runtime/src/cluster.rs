@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::task::JoinSet;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{clock::Clock, metrics::Metrics, plan::Write};
+use crate::{clock::Clock, metrics::Metrics, plan::Write, tracker};
 
 pub mod cache;
 pub mod connect;
@@ -84,6 +84,8 @@ struct Shared {
     caches: Mutex<Caches>,
     /// Sums of writes that were carried out and changed nothing.
     futile: Mutex<HashSet<u64>>,
+    /// What objects refer to.
+    tracked: Mutex<tracker::State>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -134,6 +136,7 @@ impl Cluster {
                 metrics: Metrics::default(),
                 caches: Mutex::default(),
                 futile: Mutex::default(),
+                tracked: Mutex::default(),
                 tasks,
                 stop,
             }),
@@ -250,6 +253,11 @@ impl Cluster {
             futile.clear();
         }
         futile.insert(write.sum())
+    }
+
+    /// What is followed because objects refer to it.
+    pub(crate) fn tracked(&self) -> &Mutex<tracker::State> {
+        &self.shared.tracked
     }
 
     fn started<K: Kind>(&self) -> Option<Cache<K>> {

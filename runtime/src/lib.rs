@@ -10,5 +10,7 @@ pub mod metrics;
 pub mod plan;
 pub mod queue;
 pub mod reconcile;
+pub mod resolve;
 pub mod telemetry;
+pub mod tracker;
 pub mod trust;
