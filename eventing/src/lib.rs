@@ -1,1 +1,3 @@
-//! The place of the event broker, its triggers and their delivery.
+//! Events: what they are, where they wait, and how they reach those that want them.
+
+pub mod event;
