@@ -2,3 +2,5 @@
 
 pub mod event;
 pub mod log;
+pub mod policy;
+pub mod state;
