@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
 
+pub mod marks;
+
 /// One object, by its kind and name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
