@@ -4,6 +4,7 @@
 //! (Kubernetes objects, HTTP headers, load reports) is written here.
 
 pub mod autoscaling;
+pub mod cesql;
 pub mod condition;
 pub mod crd;
 pub mod duck;
