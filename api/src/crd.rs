@@ -1,6 +1,6 @@
 //! The CustomResourceDefinitions of all kinds, made from their shapes.
 //!
-//! Pure: values only. Source: knative/serving `config/core/300-resources`, knative/networking `config`.
+//! Pure: values only.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,14 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use crate::shape::{Struct, autoscaling, networking, schema, serving};
+use crate::shape::{Struct, schema};
+
+mod eventing;
+mod serving;
 
 /// A kind, as its CRD says it.
 struct Kind {
     group: &'static str,
-    version: &'static str,
     kind: &'static str,
     plural: &'static str,
     short_names: &'static [&'static str],
@@ -26,228 +28,93 @@ struct Kind {
     is_cluster_wide: bool,
     /// Labels by which others find kinds that they can use: `duck.knative.dev/…`.
     ducks: &'static [&'static str],
-    /// Name, type and path of each column.
-    columns: &'static [(&'static str, &'static str, &'static str)],
+    /// The events that a source sends, as JSON; none for kinds that do not say it.
+    event_types: Option<&'static str>,
+    /// The version in which objects are kept.
+    version: &'static str,
+    columns: &'static [Column],
+    /// Columns that are shown to those who ask for more.
+    wide_columns: &'static [Column],
     doc: &'static str,
     spec: &'static Struct,
+    /// Whether fields of the spec that the shape does not have come as far as admission.
+    is_open: bool,
     status: Option<&'static Struct>,
+    /// Versions in which objects can be read and written, too.
+    views: &'static [View],
 }
 
-const URL: (&str, &str, &str) = ("URL", "string", ".status.url");
-const READY: (&str, &str, &str) =
-    ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status");
-const REASON: (&str, &str, &str) =
-    ("Reason", "string", ".status.conditions[?(@.type=='Ready')].reason");
-const LATEST_CREATED: (&str, &str, &str) =
-    ("LatestCreated", "string", ".status.latestCreatedRevisionName");
-const LATEST_READY: (&str, &str, &str) =
-    ("LatestReady", "string", ".status.latestReadyRevisionName");
+/// A version in which objects are not kept.
+struct View {
+    version: &'static str,
+    columns: &'static [Column],
+    spec: &'static Struct,
+    /// What people are told who use it, when they should not.
+    deprecation: Option<&'static str>,
+}
 
-const SERVING: &str = "serving.knative.dev";
-const AUTOSCALING: &str = "autoscaling.internal.knative.dev";
+/// Name, type and path.
+type Column = (&'static str, &'static str, &'static str);
+
+/// What most kinds have.
+const PLAIN: Kind = Kind {
+    group: "",
+    kind: "",
+    plural: "",
+    short_names: &[],
+    categories: &[],
+    is_cluster_wide: false,
+    ducks: &[],
+    event_types: None,
+    version: "",
+    columns: &[],
+    wide_columns: &[],
+    doc: "",
+    spec: &Struct { go: "", fields: &[] },
+    is_open: false,
+    status: None,
+    views: &[],
+};
+
+const URL: Column = ("URL", "string", ".status.url");
+const READY: Column = ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status");
+const REASON: Column = ("Reason", "string", ".status.conditions[?(@.type=='Ready')].reason");
 const NETWORKING: &str = "networking.internal.knative.dev";
 
-const ADDRESSABLE: &str = "duck.knative.dev/addressable";
-const PODSPECABLE: &str = "duck.knative.dev/podspecable";
+/// On a CRD: the events that a source sends.
+const EVENT_TYPES: &str = crate::keys::eventing::EVENT_TYPES;
 
-static KINDS: [Kind; 11] = [
-    Kind {
-        group: SERVING,
-        version: "v1",
-        kind: "Service",
-        plural: "services",
-        short_names: &["kservice", "ksvc"],
-        categories: &["all", "knative", "serving"],
-        is_cluster_wide: false,
-        ducks: &[ADDRESSABLE, PODSPECABLE],
-        columns: &[URL, LATEST_CREATED, LATEST_READY, READY, REASON],
-        doc: "A program that runs when it is called, with a URL.",
-        spec: &serving::SERVICE_SPEC,
-        status: Some(&serving::SERVICE_STATUS),
-    },
-    Kind {
-        group: SERVING,
-        version: "v1",
-        kind: "Configuration",
-        plural: "configurations",
-        short_names: &["config", "cfg"],
-        categories: &["all", "knative", "serving"],
-        is_cluster_wide: false,
-        ducks: &[PODSPECABLE],
-        columns: &[LATEST_CREATED, LATEST_READY, READY, REASON],
-        doc: "The newest state of a program, and through its Revisions its history.",
-        spec: &serving::CONFIGURATION_SPEC,
-        status: Some(&serving::CONFIGURATION_STATUS),
-    },
-    Kind {
-        group: SERVING,
-        version: "v1",
-        kind: "Revision",
-        plural: "revisions",
-        short_names: &["rev"],
-        categories: &["all", "knative", "serving"],
-        is_cluster_wide: false,
-        ducks: &[],
-        columns: &[
-            ("Config Name", "string", ".metadata.labels['serving\\.knative\\.dev/configuration']"),
-            (
-                "Generation",
-                "string",
-                ".metadata.labels['serving\\.knative\\.dev/configurationGeneration']",
-            ),
-            READY,
-            REASON,
-            ("Actual Replicas", "integer", ".status.actualReplicas"),
-            ("Desired Replicas", "integer", ".status.desiredReplicas"),
-        ],
-        doc: "One state of a program, for ever.",
-        spec: &serving::REVISION_SPEC,
-        status: Some(&serving::REVISION_STATUS),
-    },
-    Kind {
-        group: SERVING,
-        version: "v1",
-        kind: "Route",
-        plural: "routes",
-        short_names: &["rt"],
-        categories: &["all", "knative", "serving"],
-        is_cluster_wide: false,
-        ducks: &[ADDRESSABLE],
-        columns: &[URL, READY, REASON],
-        doc: "A URL, and which Revisions take its requests.",
-        spec: &serving::ROUTE_SPEC,
-        status: Some(&serving::ROUTE_STATUS),
-    },
-    Kind {
-        group: SERVING,
-        version: "v1beta1",
-        kind: "DomainMapping",
-        plural: "domainmappings",
-        short_names: &["dm"],
-        categories: &["all", "knative", "serving"],
-        is_cluster_wide: false,
-        ducks: &[],
-        columns: &[URL, READY, REASON],
-        doc: "A host name of its own for something that has a URL.",
-        spec: &serving::DOMAIN_MAPPING_SPEC,
-        status: Some(&serving::DOMAIN_MAPPING_STATUS),
-    },
-    Kind {
-        group: AUTOSCALING,
-        version: "v1alpha1",
-        kind: "PodAutoscaler",
-        plural: "podautoscalers",
-        short_names: &["kpa", "pa"],
-        categories: &["knative-internal", "autoscaling"],
-        is_cluster_wide: false,
-        ducks: &[],
-        columns: &[
-            ("DesiredScale", "integer", ".status.desiredScale"),
-            ("ActualScale", "integer", ".status.actualScale"),
-            READY,
-            REASON,
-        ],
-        doc: "What the autoscaler is asked to scale, and what it made of it.",
-        spec: &autoscaling::POD_AUTOSCALER_SPEC,
-        status: Some(&autoscaling::POD_AUTOSCALER_STATUS),
-    },
-    Kind {
-        group: AUTOSCALING,
-        version: "v1alpha1",
-        kind: "Metric",
-        plural: "metrics",
-        short_names: &[],
-        categories: &["knative-internal", "autoscaling"],
-        is_cluster_wide: false,
-        ducks: &[],
-        columns: &[READY, REASON],
-        doc: "What Knative's autoscaler collects of a Revision.",
-        spec: &autoscaling::METRIC_SPEC,
-        status: Some(&autoscaling::METRIC_STATUS),
-    },
-    Kind {
-        group: NETWORKING,
-        version: "v1alpha1",
-        kind: "Ingress",
-        plural: "ingresses",
-        short_names: &["kingress", "king"],
-        categories: &["knative-internal", "networking"],
-        is_cluster_wide: false,
-        ducks: &[],
-        columns: &[READY, REASON],
-        doc: "Hosts and paths, and the services that take their requests.",
-        spec: &networking::INGRESS_SPEC,
-        status: Some(&networking::INGRESS_STATUS),
-    },
-    Kind {
-        group: NETWORKING,
-        version: "v1alpha1",
-        kind: "ServerlessService",
-        plural: "serverlessservices",
-        short_names: &["sks"],
-        categories: &["knative-internal", "networking"],
-        is_cluster_wide: false,
-        ducks: &[],
-        columns: &[
-            ("Mode", "string", ".spec.mode"),
-            ("Activators", "integer", ".spec.numActivators"),
-            ("ServiceName", "string", ".status.serviceName"),
-            ("PrivateServiceName", "string", ".status.privateServiceName"),
-            READY,
-            REASON,
-        ],
-        doc: "The services of a Revision, and whether requests pass the activator.",
-        spec: &networking::SERVERLESS_SERVICE_SPEC,
-        status: Some(&networking::SERVERLESS_SERVICE_STATUS),
-    },
-    Kind {
-        group: NETWORKING,
-        version: "v1alpha1",
-        kind: "Certificate",
-        plural: "certificates",
-        short_names: &["kcert"],
-        categories: &["knative-internal", "networking"],
-        is_cluster_wide: false,
-        ducks: &[],
-        columns: &[READY, REASON],
-        doc: "A certificate that is wanted for some names.",
-        spec: &networking::CERTIFICATE_SPEC,
-        status: Some(&networking::CERTIFICATE_STATUS),
-    },
-    Kind {
-        group: NETWORKING,
-        version: "v1alpha1",
-        kind: "ClusterDomainClaim",
-        plural: "clusterdomainclaims",
-        short_names: &["cdc"],
-        categories: &["knative-internal", "networking"],
-        is_cluster_wide: true,
-        ducks: &[],
-        columns: &[],
-        doc: "Which namespace may use a domain.",
-        spec: &networking::CLUSTER_DOMAIN_CLAIM_SPEC,
-        status: None,
-    },
-];
+const ADDRESSABLE: &str = "duck.knative.dev/addressable";
 
 /// All CRDs, in the order in which they are installed.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    KINDS.iter().map(definition).collect()
+    serving::KINDS.iter().chain(&eventing::KINDS).map(definition).collect()
 }
 
 fn definition(kind: &Kind) -> CustomResourceDefinition {
     let texts = |texts: &[&str]| {
         (!texts.is_empty()).then(|| texts.iter().map(|text| (*text).to_string()).collect())
     };
+    let is_eventing = eventing::GROUPS.contains(&kind.group);
+    let product = if is_eventing { "knative-eventing" } else { "knative-serving" };
     let component = if kind.group == NETWORKING { Some("networking") } else { None };
     let labels = [
-        ("app.kubernetes.io/name", "knative-serving"),
+        ("app.kubernetes.io/name", product),
         ("app.kubernetes.io/version", "devel"),
         ("knative.dev/crd-install", "true"),
     ]
     .into_iter()
     .chain(component.map(|component| ("app.kubernetes.io/component", component)))
     .chain(kind.ducks.iter().map(|duck| (*duck, "true")));
+    let kept = CustomResourceDefinitionVersion {
+        storage: true,
+        ..version(kind, kind.version, kind.columns, kind.spec)
+    };
+    let views = kind.views.iter().map(|view| CustomResourceDefinitionVersion {
+        deprecated: view.deprecation.map(|_| true),
+        deprecation_warning: view.deprecation.map(str::to_string),
+        ..version(kind, view.version, view.columns, view.spec)
+    });
     CustomResourceDefinition {
         metadata: ObjectMeta {
             name: Some(format!("{}.{}", kind.plural, kind.group)),
@@ -256,6 +123,9 @@ fn definition(kind: &Kind) -> CustomResourceDefinition {
                     .map(|(key, value)| (key.to_string(), value.to_string()))
                     .collect::<BTreeMap<_, _>>(),
             ),
+            annotations: kind
+                .event_types
+                .map(|types| BTreeMap::from([(EVENT_TYPES.to_string(), types.to_string())])),
             ..ObjectMeta::default()
         },
         spec: CustomResourceDefinitionSpec {
@@ -269,34 +139,44 @@ fn definition(kind: &Kind) -> CustomResourceDefinition {
                 categories: texts(kind.categories),
             },
             scope: if kind.is_cluster_wide { "Cluster" } else { "Namespaced" }.to_string(),
-            versions: vec![CustomResourceDefinitionVersion {
-                name: kind.version.to_string(),
-                served: true,
-                storage: true,
-                subresources: Some(CustomResourceSubresources {
-                    status: Some(CustomResourceSubresourceStatus(serde_json::json!({}))),
-                    scale: None,
-                }),
-                additional_printer_columns: (!kind.columns.is_empty())
-                    .then(|| kind.columns.iter().map(column).collect()),
-                schema: Some(CustomResourceValidation {
-                    open_api_v3_schema: Some(schema::object(kind.doc, kind.spec, kind.status)),
-                }),
-                ..CustomResourceDefinitionVersion::default()
-            }],
+            versions: std::iter::once(kept).chain(views).collect(),
             ..CustomResourceDefinitionSpec::default()
         },
         status: None,
     }
 }
 
-fn column(
-    (name, type_, path): &(&'static str, &'static str, &'static str),
-) -> CustomResourceColumnDefinition {
+fn version(
+    kind: &Kind,
+    name: &str,
+    columns: &[Column],
+    spec: &'static Struct,
+) -> CustomResourceDefinitionVersion {
+    CustomResourceDefinitionVersion {
+        name: name.to_string(),
+        served: true,
+        storage: false,
+        subresources: Some(CustomResourceSubresources {
+            status: Some(CustomResourceSubresourceStatus(serde_json::json!({}))),
+            scale: None,
+        }),
+        additional_printer_columns: (!columns.is_empty()).then(|| {
+            let wide = kind.wide_columns.iter().map(|it| column(it, Some(1)));
+            columns.iter().map(|it| column(it, None)).chain(wide).collect()
+        }),
+        schema: Some(CustomResourceValidation {
+            open_api_v3_schema: Some(schema::object(kind.doc, spec, kind.is_open, kind.status)),
+        }),
+        ..CustomResourceDefinitionVersion::default()
+    }
+}
+
+fn column((name, type_, path): &Column, priority: Option<i32>) -> CustomResourceColumnDefinition {
     CustomResourceColumnDefinition {
         name: (*name).to_string(),
         type_: (*type_).to_string(),
         json_path: (*path).to_string(),
+        priority,
         ..CustomResourceColumnDefinition::default()
     }
 }

@@ -4,6 +4,7 @@
 //! Source: Go's `strconv`, `time` and `fmt`.
 
 pub mod template;
+pub mod url;
 
 /// Nanoseconds in a second.
 pub const SECOND: i64 = 1_000_000_000;

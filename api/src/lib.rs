@@ -6,6 +6,7 @@
 pub mod autoscaling;
 pub mod cesql;
 pub mod condition;
+pub mod convert;
 pub mod crd;
 pub mod duck;
 pub mod eventing;

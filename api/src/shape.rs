@@ -9,12 +9,18 @@
 
 pub mod autoscaling;
 pub mod diff;
+pub mod duck;
+pub mod eventing;
+pub mod flows;
+pub mod messaging;
 pub mod meta;
 pub mod networking;
 pub mod normal;
 pub mod pod;
 pub mod schema;
 pub mod serving;
+pub mod sinks;
+pub mod sources;
 
 /// What a value is.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +35,8 @@ pub enum Kind {
     Int,
     Quantity,
     IntOrString,
+    /// Text that is a URL, as [`crate::go::url`] reads it.
+    Url,
     /// Anything: what upstream keeps as it is, or what has no table here.
     Any,
     List(&'static Kind),
@@ -66,10 +74,17 @@ pub struct Field {
 pub struct Schema {
     pub presence: Presence,
     pub is_required: bool,
-    /// The default, when it is a text.
-    pub default: Option<&'static str>,
+    pub default: Option<Default>,
     pub list: ListType,
     pub is_atomic_map: bool,
+}
+
+/// What a CRD fills in.
+#[derive(Clone, Copy, Debug)]
+pub enum Default {
+    Text(&'static str),
+    Number(i64),
+    Flag(bool),
 }
 
 /// How much of a field a CRD knows.
@@ -80,6 +95,8 @@ pub enum Presence {
     Open,
     /// Its known fields, and anything else is kept.
     FullAndOpen,
+    /// The same of the elements of a list.
+    FullWithOpenItems,
     /// Not at all: the API server prunes it.
     Hidden,
 }
@@ -130,6 +147,12 @@ impl Field {
         self
     }
 
+    /// Required by the CRD, though Go leaves it out when it is empty.
+    pub const fn needed(mut self) -> Field {
+        self.schema.is_required = true;
+        self
+    }
+
     pub const fn open(mut self) -> Field {
         self.schema.presence = Presence::Open;
         self
@@ -140,13 +163,28 @@ impl Field {
         self
     }
 
+    pub const fn with_open_items(mut self) -> Field {
+        self.schema.presence = Presence::FullWithOpenItems;
+        self
+    }
+
     pub const fn hidden(mut self) -> Field {
         self.schema.presence = Presence::Hidden;
         self
     }
 
     pub const fn default(mut self, default: &'static str) -> Field {
-        self.schema.default = Some(default);
+        self.schema.default = Some(Default::Text(default));
+        self
+    }
+
+    pub const fn default_number(mut self, default: i64) -> Field {
+        self.schema.default = Some(Default::Number(default));
+        self
+    }
+
+    pub const fn default_flag(mut self, default: bool) -> Field {
+        self.schema.default = Some(Default::Flag(default));
         self
     }
 
@@ -210,6 +248,7 @@ impl Kind {
             Kind::Int => "int".to_string(),
             Kind::Quantity => "resource.Quantity".to_string(),
             Kind::IntOrString => "intstr.IntOrString".to_string(),
+            Kind::Url => "apis.URL".to_string(),
             Kind::Any => "interface {}".to_string(),
             Kind::List(item) => format!("[]{}", item.go()),
             Kind::Struct(shape) => shape.go.to_string(),

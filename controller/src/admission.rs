@@ -28,7 +28,10 @@ mod volume;
 use api::{
     field_error::FieldErrors,
     serving::RevisionSpec,
-    shape::{self, Struct, normal::normal},
+    shape::{
+        self, Struct,
+        normal::{Unknown, normal},
+    },
 };
 use config::Config;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -66,6 +69,7 @@ struct Seen<'a> {
 /// The rules of a kind. Specs are normalised before any of them sees one.
 struct Rules {
     shape: &'static Struct,
+    unknown: Unknown,
     /// Fills in the spec and may change the annotations.
     default: fn(&Seen<'_>, &mut Value, &mut Annotations),
     validate: fn(&Seen<'_>, &Value) -> FieldErrors,
@@ -74,7 +78,9 @@ struct Rules {
 type Annotations = std::collections::BTreeMap<String, String>;
 
 fn rules(group: &str, kind: &str) -> Option<Rules> {
-    let rules = |shape, default, validate| Some(Rules { shape, default, validate });
+    let rules = |shape, default, validate| {
+        Some(Rules { shape, unknown: Unknown::Ignored, default, validate })
+    };
     use shape::{autoscaling as a, networking as n, serving as s};
     match (group, kind) {
         ("serving.knative.dev", "Service") => {
@@ -157,7 +163,7 @@ pub fn default(request: &AdmissionRequest<DynamicObject>, config: &Config) -> Ad
     let Some(object) = writes(request) else { return allowed };
     let Some(rules) = rules(&request.kind.group, &request.kind.kind) else { return allowed };
     let decode = |object: &DynamicObject, which: &str| {
-        normal(rules.shape, "spec", &object.data["spec"])
+        normal(rules.shape, "spec", &object.data["spec"], rules.unknown)
             .map_err(|why| format!("mutation failed: cannot decode incoming {which} object: {why}"))
     };
     let mut spec = match decode(object, "new") {
@@ -218,7 +224,7 @@ pub fn validate(request: &AdmissionRequest<DynamicObject>, config: &Config) -> A
     }
     let Some(rules) = rules(&request.kind.group, &request.kind.kind) else { return allowed };
     let decode = |object: &DynamicObject, which: &str| {
-        normal(rules.shape, "spec", &object.data["spec"]).map_err(|why| {
+        normal(rules.shape, "spec", &object.data["spec"], rules.unknown).map_err(|why| {
             format!("decoding request failed: cannot decode incoming {which} object: {why}")
         })
     };

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use api::convert;
 use parking_lot::RwLock;
 use serde_json::Value;
 
@@ -462,7 +463,7 @@ impl Kind {
                     (convert.from_storage)(object);
                 }
             }
-            Source::Custom(_) => {}
+            Source::Custom(_) => self.convert(object, &self.storage.version, &self.version),
         }
         self.name_version(object, &self.api_version());
     }
@@ -475,12 +476,30 @@ impl Kind {
                     (convert.to_storage)(object);
                 }
             }
-            Source::Custom(_) => {}
+            Source::Custom(_) => self.convert(object, &self.version, &self.storage.version),
         }
         let Storage { group, version, .. } = &self.storage;
         let api_version =
             if group.is_empty() { version.to_string() } else { format!("{group}/{version}") };
         self.name_version(object, &api_version);
+    }
+
+    /// Whether its objects are kept in another form than this version shows.
+    pub fn is_kept_otherwise(&self) -> bool {
+        if self.storage.version == self.version && self.storage.group == self.group {
+            return false;
+        }
+        !self.is_custom() || convert::is_known(&self.group, &self.plural)
+    }
+
+    /// Converts an object of a platform's kind, as its webhook would.
+    fn convert(&self, object: &mut Value, from: &str, to: &str) {
+        if from != to
+            && convert::is_known(&self.group, &self.plural)
+            && let Some(spec) = object.get_mut("spec")
+        {
+            convert::event_type_spec(spec, from, to);
+        }
     }
 
     /// Nodes are made by those who know their state: they may give it on create.

@@ -156,7 +156,7 @@ fn report(
 fn plain(kind: &Kind, value: Option<&Value>, depth: usize) -> String {
     let value = given(value);
     match kind {
-        Kind::Text(_) => value.and_then(Value::as_str).unwrap_or_default().to_string(),
+        Kind::Text(_) | Kind::Url => value.and_then(Value::as_str).unwrap_or_default().to_string(),
         Kind::Bool => value.and_then(Value::as_bool).unwrap_or_default().to_string(),
         Kind::Int32 | Kind::Int64 | Kind::Int => {
             value.and_then(Value::as_i64).unwrap_or_default().to_string()
@@ -317,13 +317,15 @@ mod tests {
 
     use super::*;
     use crate::shape::{
-        normal::normal,
+        normal::{Unknown, normal},
         serving::{REVISION_SPEC, REVISION_TEMPLATE},
     };
 
     #[track_caller]
     fn check(old: Value, new: Value, wanted: &str) {
-        let full = |value: &Value| normal(&REVISION_SPEC, "spec", value).expect("types are right");
+        let full = |value: &Value| {
+            normal(&REVISION_SPEC, "spec", value, Unknown::Ignored).expect("types are right")
+        };
         assert_eq!(short_diff("v1.RevisionSpec", &REVISION_SPEC, &full(&old), &full(&new)), wanted);
     }
 

@@ -31,7 +31,8 @@ pub static OBJECT_META: Struct = Struct {
     ],
 };
 
-static CONDITION: Struct = Struct {
+/// One statement about an object.
+pub static CONDITION: Struct = Struct {
     go: "apis.Condition",
     fields: &[
         field("Type", "type", Kind::Text("apis.ConditionType"))

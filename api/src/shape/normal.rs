@@ -5,14 +5,31 @@
 use serde_json::{Map, Value};
 
 use super::{Kind, Struct};
-use crate::quantity::Amount;
+use crate::{
+    go::{quote, url},
+    quantity::Amount,
+};
+
+/// What becomes of fields that a shape does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// They are left out, as Serving's webhooks do.
+    Ignored,
+    /// They are an error, as for Eventing's.
+    Denied,
+}
 
 /// The value as Go would write it: what is unknown or empty left out, what is always written put in,
 /// quantities canonical. `field` is the key under which the holder has it.
-pub fn normal(shape: &'static Struct, field: &str, value: &Value) -> Result<Value, String> {
+pub fn normal(
+    shape: &'static Struct,
+    field: &str,
+    value: &Value,
+    unknown: Unknown,
+) -> Result<Value, String> {
     // A spec's or status' holder is named like it, without that word.
     let holder = shape.name().trim_end_matches("Spec").trim_end_matches("Status");
-    let mut at = At { names: vec![field.to_string()], holder };
+    let mut at = At { names: vec![field.to_string()], holder, unknown };
     structure(shape, value, &mut at)
 }
 
@@ -20,6 +37,7 @@ pub fn normal(shape: &'static Struct, field: &str, value: &Value) -> Result<Valu
 struct At {
     names: Vec<String>,
     holder: &'static str,
+    unknown: Unknown,
 }
 
 impl At {
@@ -55,7 +73,12 @@ fn structure(shape: &'static Struct, value: &Value, at: &mut At) -> Result<Value
     let mut out = Map::new();
     // In the order of the keys, which is that of the bytes that a webhook gets: the first error counts.
     for (key, value) in given {
-        let Some((field, way)) = shape.find(key) else { continue };
+        let Some((field, way)) = shape.find(key) else {
+            match at.unknown {
+                Unknown::Ignored => continue,
+                Unknown::Denied => return Err(format!("json: unknown field {}", quote(key))),
+            }
+        };
         let depth = at.names.len();
         let holder = std::mem::replace(&mut at.holder, shape.name());
         at.names.extend(way.into_iter().map(String::from));
@@ -94,7 +117,7 @@ fn finish(shape: &'static Struct, out: &mut Map<String, Value>) {
 /// What Go writes for a value that was never set.
 fn zero(kind: &Kind) -> Value {
     match kind {
-        Kind::Text(_) => Value::from(""),
+        Kind::Text(_) | Kind::Url => Value::from(""),
         Kind::Bool => Value::from(false),
         Kind::Int32 | Kind::Int64 | Kind::Int | Kind::IntOrString => Value::from(0),
         Kind::Quantity => Value::from("0"),
@@ -131,6 +154,13 @@ fn any(kind: &Kind, value: &Value, at: &mut At) -> Result<Value, String> {
         Kind::Text(go) => match value {
             Value::String(_) => Ok(value.clone()),
             _ => Err(at.mismatch(value, go)),
+        },
+        Kind::Url => match value {
+            Value::String(text) => url::parse(text).map(|_| value.clone()),
+            _ => {
+                let what = kind_name(value);
+                Err(format!("json: cannot unmarshal {what} into Go value of type string"))
+            }
         },
         Kind::Bool => match value {
             Value::Bool(_) => Ok(value.clone()),
@@ -226,7 +256,7 @@ mod tests {
                     "readinessProbe": {"httpGet": {"path": "/", "port": 0}}}]}}}),
             ),
         ] {
-            assert_eq!(normal(&SERVICE_SPEC, "spec", &given), Ok(wanted));
+            assert_eq!(normal(&SERVICE_SPEC, "spec", &given, Unknown::Ignored), Ok(wanted));
         }
     }
 
@@ -269,7 +299,7 @@ mod tests {
                 crate::quantity::WRONG_FORMAT.to_string(),
             ),
         ] {
-            assert_eq!(normal(&REVISION_SPEC, "spec", &given), Err(error));
+            assert_eq!(normal(&REVISION_SPEC, "spec", &given, Unknown::Ignored), Err(error));
         }
     }
 }

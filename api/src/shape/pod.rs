@@ -57,6 +57,19 @@ pub static POD_SPEC: Struct = Struct {
         field("EnableServiceLinks", "enableServiceLinks", BOOL_POINTER),
         field("TopologySpreadConstraints", "topologySpreadConstraints", Kind::List(&Kind::Any))
             .open(),
+        field("EphemeralContainers", "ephemeralContainers", Kind::Any).hidden(),
+        field("HostUsers", "hostUsers", Kind::Any).hidden(),
+        field("HostnameOverride", "hostnameOverride", Kind::Any).hidden(),
+        field("OS", "os", Kind::Any).hidden(),
+        field("Overhead", "overhead", Kind::Any).hidden(),
+        field("PreemptionPolicy", "preemptionPolicy", Kind::Any).hidden(),
+        field("Priority", "priority", Kind::Any).hidden(),
+        field("ReadinessGates", "readinessGates", Kind::Any).hidden(),
+        field("ResourceClaims", "resourceClaims", Kind::Any).hidden(),
+        field("Resources", "resources", Kind::Any).hidden(),
+        field("SchedulingGates", "schedulingGates", Kind::Any).hidden(),
+        field("SetHostnameAsFQDN", "setHostnameAsFQDN", Kind::Any).hidden(),
+        field("DeprecatedServiceAccount", "serviceAccount", Kind::Any).hidden(),
     ],
 };
 
@@ -101,6 +114,7 @@ pub static CONTAINER: Struct = Struct {
         field("Stdin", "stdin", Kind::Bool).hidden(),
         field("StdinOnce", "stdinOnce", Kind::Bool).hidden(),
         field("TTY", "tty", Kind::Bool).hidden(),
+        field("RestartPolicyRules", "restartPolicyRules", Kind::Any).hidden(),
     ],
 };
 
@@ -145,6 +159,7 @@ static ENV_VAR_SOURCE: Struct = Struct {
         .atomic_map(),
         field("SecretKeyRef", "secretKeyRef", Kind::Pointer(&Kind::Struct(&SECRET_KEY_SELECTOR)))
             .atomic_map(),
+        field("FileKeyRef", "fileKeyRef", Kind::Any).hidden(),
     ],
 };
 
@@ -344,6 +359,27 @@ static VOLUME_SOURCE: Struct = Struct {
         field("CSI", "csi", Kind::Any).open(),
         field("Ephemeral", "ephemeral", Kind::Pointer(&Kind::Struct(&EPHEMERAL_VOLUME))).open(),
         field("Image", "image", Kind::Any).open(),
+        field("AWSElasticBlockStore", "awsElasticBlockStore", Kind::Any).hidden(),
+        field("AzureDisk", "azureDisk", Kind::Any).hidden(),
+        field("AzureFile", "azureFile", Kind::Any).hidden(),
+        field("CephFS", "cephfs", Kind::Any).hidden(),
+        field("Cinder", "cinder", Kind::Any).hidden(),
+        field("DownwardAPI", "downwardAPI", Kind::Any).hidden(),
+        field("FC", "fc", Kind::Any).hidden(),
+        field("FlexVolume", "flexVolume", Kind::Any).hidden(),
+        field("Flocker", "flocker", Kind::Any).hidden(),
+        field("GCEPersistentDisk", "gcePersistentDisk", Kind::Any).hidden(),
+        field("GitRepo", "gitRepo", Kind::Any).hidden(),
+        field("Glusterfs", "glusterfs", Kind::Any).hidden(),
+        field("ISCSI", "iscsi", Kind::Any).hidden(),
+        field("NFS", "nfs", Kind::Any).hidden(),
+        field("PhotonPersistentDisk", "photonPersistentDisk", Kind::Any).hidden(),
+        field("PortworxVolume", "portworxVolume", Kind::Any).hidden(),
+        field("Quobyte", "quobyte", Kind::Any).hidden(),
+        field("RBD", "rbd", Kind::Any).hidden(),
+        field("ScaleIO", "scaleIO", Kind::Any).hidden(),
+        field("StorageOS", "storageos", Kind::Any).hidden(),
+        field("VsphereVolume", "vsphereVolume", Kind::Any).hidden(),
     ],
 };
 

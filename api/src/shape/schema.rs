@@ -7,22 +7,27 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use serde_json::Value;
 
-use super::{Field, Kind, ListType, Presence, Struct};
+use super::{Default, Field, Kind, ListType, Presence, Struct};
 
 /// What Kubernetes accepts as a quantity.
 const QUANTITY: &str = "^(\\+|-)?(([0-9]+(\\.[0-9]*)?)|(\\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\\+|-)?(([0-9]+(\\.[0-9]*)?)|(\\.[0-9]+))))?$";
 
-/// The schema of an object whose spec and status have these shapes.
+/// The schema of an object whose spec and status have these shapes; `is_open` keeps any field of the spec.
 pub fn object(
     doc: &str,
     spec: &'static Struct,
+    is_open: bool,
     status: Option<&'static Struct>,
 ) -> JSONSchemaProps {
+    let spec = JSONSchemaProps {
+        x_kubernetes_preserve_unknown_fields: is_open.then_some(true),
+        ..structure(spec)
+    };
     let mut properties = std::collections::BTreeMap::from([
         ("apiVersion".to_string(), typed("string")),
         ("kind".to_string(), typed("string")),
         ("metadata".to_string(), typed("object")),
-        ("spec".to_string(), described(structure(spec), "What is wanted.")),
+        ("spec".to_string(), described(spec, "What is wanted.")),
     ]);
     if let Some(status) = status {
         properties
@@ -69,6 +74,10 @@ fn of_field(field: &Field) -> JSONSchemaProps {
         (Presence::FullAndOpen, kind) => {
             JSONSchemaProps { x_kubernetes_preserve_unknown_fields: Some(true), ..of_kind(kind) }
         }
+        (Presence::FullWithOpenItems, Kind::List(item)) => list(JSONSchemaProps {
+            x_kubernetes_preserve_unknown_fields: Some(true),
+            ..of_kind(item)
+        }),
         (_, kind) => of_kind(kind),
     };
     match field.schema.list {
@@ -89,13 +98,19 @@ fn of_field(field: &Field) -> JSONSchemaProps {
     if field.schema.is_atomic_map {
         schema.x_kubernetes_map_type = Some("atomic".to_string());
     }
-    schema.default = field.schema.default.map(|default| JSON(Value::from(default)));
+    schema.default = field.schema.default.map(|default| {
+        JSON(match default {
+            Default::Text(text) => Value::from(text),
+            Default::Number(number) => Value::from(number),
+            Default::Flag(flag) => Value::from(flag),
+        })
+    });
     described(schema, field.doc)
 }
 
 fn of_kind(kind: &Kind) -> JSONSchemaProps {
     match kind {
-        Kind::Text(_) => typed("string"),
+        Kind::Text(_) | Kind::Url => typed("string"),
         Kind::Bool => typed("boolean"),
         Kind::Int32 => formatted("integer", "int32"),
         Kind::Int64 => formatted("integer", "int64"),

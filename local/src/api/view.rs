@@ -36,11 +36,6 @@ pub fn to_stored(kind: &Kind, mut value: Value) -> Value {
     value
 }
 
-/// Whether the stored bytes are those of this version, but for `apiVersion`.
-fn stored_as_shown(kind: &Kind) -> bool {
-    kind.is_custom() || kind.storage.version == kind.version && kind.storage.group == kind.group
-}
-
 /// What stands before the stored bytes of an object.
 fn head(kind: &Kind) -> String {
     format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",", kind.kind, kind.api_version())
@@ -48,7 +43,7 @@ fn head(kind: &Kind) -> String {
 
 /// The JSON of an object with its type; without its managed fields where nobody wants them.
 pub fn whole(kind: &Kind, object: &Object, is_slim: bool, out: &mut BytesMut) {
-    if stored_as_shown(kind) {
+    if !kind.is_kept_otherwise() {
         out.extend_from_slice(head(kind).as_bytes());
         let fields = if is_slim { object.fields.clone() } else { 1..1 };
         out.extend_from_slice(&object.body[1..fields.start]);
@@ -213,7 +208,7 @@ fn piece(
         // Items of built-in kinds do not say their type.
         if kind.is_custom() || is_slim {
             whole(kind, &object, is_slim, out);
-        } else if stored_as_shown(kind) {
+        } else if !kind.is_kept_otherwise() {
             out.extend_from_slice(&object.body);
         } else {
             let value = item(kind, value_of(kind, &object));
