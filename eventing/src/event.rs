@@ -13,6 +13,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
+use api::cesql::Attributes;
 use bytes::{Bytes, BytesMut};
 
 use draft::{Draft, Origin};
@@ -53,15 +54,7 @@ pub enum SpecVersion {
 }
 
 /// The value of an attribute, with the type it has in a JSON envelope. What came in a header is always a string.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Value<'a> {
-    /// Any text; URIs, times and binary values are texts too.
-    String(&'a str),
-    /// `true` or `false`.
-    Boolean(bool),
-    /// A whole number.
-    Integer(i32),
-}
+pub type Value<'a> = api::cesql::Value<'a>;
 
 /// Why bytes are no stored event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -223,6 +216,12 @@ impl SpecVersion {
             "1.0" => Some(SpecVersion::V1),
             _ => None,
         }
+    }
+}
+
+impl Attributes for Event {
+    fn attribute(&self, name: &str) -> Option<Value<'_>> {
+        self.attribute(name)
     }
 }
 

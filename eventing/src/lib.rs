@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod channel;
 pub mod event;
+pub mod filter;
 pub mod log;
 pub mod objects;
 pub mod policy;
