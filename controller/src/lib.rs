@@ -40,6 +40,7 @@ pub mod admission;
 pub mod certificate;
 pub mod configuration;
 pub mod domain_mapping;
+pub mod eventing;
 pub mod finalizer;
 pub mod gc;
 pub mod image;
@@ -88,6 +89,7 @@ pub async fn run(cluster: Cluster, config: watch::Receiver<Arc<Config>>, options
         namespaces(&world, recorder.named("namespace-controller"), &options),
         route_labels(&world, recorder.named("route-controller")),
         garbage(&world, recorder.named("revision-gc-controller")),
+        eventing::run(cluster.clone(), recorder.clone()),
     );
 }
 

@@ -18,7 +18,10 @@ use kube::Resource;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::cluster::{Cluster, Key, Kind};
+use crate::{
+    cluster::{Cluster, Key, Kind},
+    tracker::{self, ObjectKind, object::Object},
+};
 
 /// What should be done about one object. The plan of a settled object is empty.
 pub struct Plan<N = Infallible> {
@@ -186,6 +189,24 @@ impl Write {
         Write::new(Verb::Delete, object, String::new())
     }
 
+    /// Makes `object`, of a kind that is known by its name only; it must have a name and a namespace.
+    pub fn create_any(kind: &ObjectKind, key: &Key, object: &Value) -> Write {
+        Write::any(Verb::Create, kind, key, object.to_string())
+    }
+
+    /// Changes parts of an object of a kind that is known by its name only: `patch` is a merge patch of all of it. It is
+    /// refused when the object is not as it was seen any more.
+    pub fn merge_any(kind: &ObjectKind, object: &Object, mut patch: Value) -> Write {
+        patch["metadata"]["resourceVersion"] = Value::from(object.version.clone());
+        Write::any(Verb::Merge, kind, &object.key, patch.to_string())
+    }
+
+    /// Deletes an object of a kind that is known by its name only.
+    pub fn delete_any(kind: &ObjectKind, object: &Object) -> Write {
+        let write = Write::any(Verb::Delete, kind, &object.key, String::new());
+        Write { uid: Some(object.uid.clone()), ..write }
+    }
+
     /// Adds the event to record when the write succeeds.
     pub fn with_event(mut self, event: Event) -> Write {
         self.event = Some(event);
@@ -209,6 +230,26 @@ impl Write {
         let mut hasher = DefaultHasher::new();
         (&self.path, &self.key, &self.version, &self.body).hash(&mut hasher);
         hasher.finish()
+    }
+
+    fn any(verb: Verb, kind: &ObjectKind, key: &Key, body: String) -> Write {
+        let kind = kind.api_resource();
+        Write {
+            verb,
+            kind: "object",
+            path: kube::core::DynamicObject::url_path(&kind, Some(&key.namespace)),
+            key: key.clone(),
+            body,
+            event: None,
+            context: String::new(),
+            failure: None,
+            uid: None,
+            version: None,
+            accept: |cluster, text| {
+                tracker::wrote(cluster, text)?;
+                Ok(None)
+            },
+        }
     }
 
     fn new<K: Kind>(verb: Verb, object: &K, body: String) -> Write {

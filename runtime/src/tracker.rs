@@ -263,14 +263,24 @@ impl State {
     /// Takes in what is seen of an object, and plans those who refer to it if it is something new to them.
     fn saw(&mut self, kind: &ObjectKind, key: &Key, object: Option<Object>) {
         let Some(followed) = self.kinds.get_mut(kind) else { return };
-        let before = followed.objects.get(key);
-        if before.map(|it| &**it) == object.as_ref() {
-            return;
-        }
         match object {
-            Some(object) => followed.objects.insert(key.clone(), Arc::new(object)),
-            None => followed.objects.remove(key),
-        };
+            Some(object) => {
+                let object = Arc::new(object);
+                // The answer to a write may have come first.
+                if followed.objects.get(key).is_some_and(|it| object.is_older_than(it)) {
+                    return;
+                }
+                let before = followed.objects.insert(key.clone(), object.clone());
+                if before.is_some_and(|it| it.says_the_same(&object)) {
+                    return;
+                }
+            }
+            None => {
+                if followed.objects.remove(key).is_none() {
+                    return;
+                }
+            }
+        }
         let all = Key::new(&key.namespace, "");
         for referrers in [key, &all].into_iter().filter_map(|it| followed.referrers.get(it)) {
             plan_again(&self.queues, referrers);
@@ -298,6 +308,26 @@ impl State {
         let keys = self.kinds.get(kind).into_iter().flat_map(|it| it.objects.keys());
         keys.filter(|it| !listed.contains(*it)).cloned().collect()
     }
+}
+
+/// Shows an object that this process has just changed to those who refer to it, before the watch brings it. One that is
+/// not there yet, or not any more, is left to the watch.
+pub(crate) fn wrote(cluster: &Cluster, text: &str) -> serde_json::Result<()> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Type {
+        api_version: String,
+        kind: String,
+    }
+    let Type { api_version, kind } = serde_json::from_str(text)?;
+    let object = Object::read(text)?;
+    let (kind, key) = (ObjectKind { api_version, kind }, object.key.clone());
+    let mut state = cluster.tracked().lock();
+    let known = state.kinds.get(&kind).and_then(|it| it.objects.get(&key));
+    if known.is_some_and(|it| it.uid == object.uid) {
+        state.saw(&kind, &key, Some(object));
+    }
+    Ok(())
 }
 
 fn plan_again(queues: &[Arc<Queue<Key>>], referrers: &HashSet<Referrer>) {

@@ -18,6 +18,8 @@ use crate::cluster::Key;
 pub struct Object {
     /// Where it is.
     pub key: Key,
+    /// Its resource version.
+    pub version: String,
     /// Tells it from another of its name.
     pub uid: String,
     /// Grows when its spec changes; 0 for kinds that do not count.
@@ -95,6 +97,8 @@ struct Meta {
     #[serde(default)]
     uid: String,
     #[serde(default)]
+    resource_version: String,
+    #[serde(default)]
     generation: i64,
     labels: Option<BTreeMap<String, String>>,
     owner_references: Option<Vec<OwnerReference>>,
@@ -109,6 +113,7 @@ impl Object {
         let owner = owners.into_iter().find(|it| it.controller == Some(true));
         Ok(Object {
             key: Key::new(&metadata.namespace, &metadata.name),
+            version: metadata.resource_version,
             uid: metadata.uid,
             generation: metadata.generation,
             labels: metadata.labels.unwrap_or_default(),
@@ -117,6 +122,29 @@ impl Object {
             status: status.filter(|it| *it != Status::default()).map(Box::new),
             channel: spec.filter(|it| *it != Channel::default()).map(Box::new),
         })
+    }
+
+    /// Whether nothing differs but the resource version: what changed matters to nobody who refers to it.
+    pub fn says_the_same(&self, other: &Object) -> bool {
+        let Object { key, version: _, uid, generation, labels, owner, is_deleted, status, channel } =
+            self;
+        (key, uid, generation, labels, owner, is_deleted, status, channel)
+            == (
+                &other.key,
+                &other.uid,
+                &other.generation,
+                &other.labels,
+                &other.owner,
+                &other.is_deleted,
+                &other.status,
+                &other.channel,
+            )
+    }
+
+    /// Whether this is the same object, as it was before.
+    pub fn is_older_than(&self, other: &Object) -> bool {
+        let version = |it: &Object| it.version.parse::<u64>().ok();
+        self.uid == other.uid && version(self).zip(version(other)).is_some_and(|(a, b)| a < b)
     }
 
     /// Whether its controller says that it is ready; nothing where it does not say.
