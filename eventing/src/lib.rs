@@ -2,10 +2,15 @@
 
 pub mod broker;
 pub mod channel;
+pub mod dead;
+pub mod deliver;
 pub mod event;
 pub mod filter;
+pub mod ledger;
 pub mod log;
 pub mod objects;
 pub mod policy;
 pub mod state;
+pub mod subscriber;
+pub mod topic;
 pub mod trigger;
