@@ -100,7 +100,7 @@ impl Platform {
         }
         let workloads = local::workloads::start(client.clone(), clock, String::new());
         let recorder = Recorder::start(&cluster, "test");
-        let config = live::watch(&cluster, "knative-serving", &recorder).await;
+        let config = live::watch(&cluster, "knative-serving", None, &recorder).await;
         let autoscaler = Autoscaler::start(
             &cluster,
             config.clone(),

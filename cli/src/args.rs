@@ -187,6 +187,9 @@ pub struct Role {
     /// Namespace that the platform is installed in.
     #[arg(long, default_value = "knative-serving", env = "SYSTEM_NAMESPACE")]
     pub system_namespace: String,
+    /// Namespace of Eventing's ConfigMaps.
+    #[arg(long, default_value = "knative-eventing", env = "EVENTING_SYSTEM_NAMESPACE")]
+    pub eventing_namespace: String,
     /// Address for health and metrics.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:9090")]
     pub admin_addr: SocketAddr,

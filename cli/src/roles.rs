@@ -54,6 +54,9 @@ const SHORTEST_RETRY: Duration = Duration::from_millis(500);
 /// Why a leader ends. Starting anew is the one way to be sure that nothing of it goes on.
 const LOST: &str = "lost the lease: another process leads now; this one ends, to be started again";
 
+/// The roles that look at Eventing's ConfigMaps.
+const READ_EVENTING: [&str; 2] = ["weft-controller", "weft-broker"];
+
 /// What a role finds when it starts.
 struct Surroundings {
     cluster: Cluster,
@@ -288,7 +291,9 @@ async fn start(
         told.cancel();
     });
     let recorder = Recorder::start(&cluster, component);
-    let config = live::watch(&cluster, &role.system_namespace, &recorder).await;
+    // Other roles have nothing to look up there.
+    let eventing = READ_EVENTING.contains(&component).then_some(role.eventing_namespace.as_str());
+    let config = live::watch(&cluster, &role.system_namespace, eventing, &recorder).await;
     metrics.describe(component, &process_name(), config.clone());
     cluster.spawn(levels.follow(config.clone()));
     let system_namespace = role.system_namespace.clone();

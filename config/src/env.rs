@@ -5,6 +5,11 @@ pub fn system_namespace() -> String {
     text("SYSTEM_NAMESPACE").unwrap_or_else(|| crate::SYSTEM_NAMESPACE.to_string())
 }
 
+/// Namespace of Eventing's own objects: `EVENTING_SYSTEM_NAMESPACE`, or Knative's.
+pub fn eventing_namespace() -> String {
+    text("EVENTING_SYSTEM_NAMESPACE").unwrap_or_else(|| crate::EVENTING_NAMESPACE.to_string())
+}
+
 /// The variable `name`; absent when it is unset, empty or no Unicode.
 #[allow(clippy::disallowed_methods, reason = "this is the function that others call instead")]
 pub fn text(name: &str) -> Option<String> {

@@ -49,6 +49,15 @@ pub fn check(
     if !MANIFESTS.iter().any(|(ours, _)| *ours == name) {
         return Ok(());
     }
+    check_example(annotations, data)?;
+    Config::default().read(name, data)
+}
+
+/// Checks that the example of a ConfigMap is the one that was installed.
+pub(crate) fn check_example(
+    annotations: &BTreeMap<String, String>,
+    data: &BTreeMap<String, String>,
+) -> Result<(), Error> {
     if let (Some(example), Some(sum)) = (data.get(EXAMPLE), annotations.get(CHECKSUM))
         && *sum != checksum(example)
     {
@@ -57,7 +66,7 @@ pub fn check(
              the respective setting to the top-level of the ConfigMap, directly below \"data\"",
         ));
     }
-    Config::default().read(name, data)
+    Ok(())
 }
 
 /// Checksum of an example: CRC-32 of its text, without the space around it, each run of line ends

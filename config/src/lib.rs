@@ -2,7 +2,7 @@
 //!
 //! Each ConfigMap has a module with a structure whose `Default` is what holds when the ConfigMap is
 //! absent or empty, and a file `config/NAME.yaml` that is installed and documents each key. Tests keep
-//! the two equal.
+//! the two equal. Those of Eventing are in [`eventing`] and `config/eventing`.
 
 pub mod autoscaler;
 pub mod certmanager;
@@ -10,6 +10,7 @@ pub mod defaults;
 pub mod deployment;
 pub mod domain;
 pub mod env;
+pub mod eventing;
 pub mod features;
 pub mod gc;
 pub mod install;
@@ -24,6 +25,9 @@ use std::collections::BTreeMap;
 /// Namespace of the ConfigMaps, unless the environment names another.
 pub const SYSTEM_NAMESPACE: &str = "knative-serving";
 
+/// Namespace of Eventing's ConfigMaps, unless the environment names another.
+pub const EVENTING_NAMESPACE: &str = "knative-eventing";
+
 /// Everything that is configured in ConfigMaps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
@@ -32,6 +36,7 @@ pub struct Config {
     pub defaults: defaults::Defaults,
     pub deployment: deployment::Deployment,
     pub domain: domain::Domains,
+    pub eventing: eventing::Eventing,
     pub features: features::Features,
     pub gc: gc::Gc,
     pub leader_election: leader_election::LeaderElection,
@@ -52,7 +57,7 @@ impl Error {
 }
 
 impl Config {
-    /// Reads the ConfigMap `name` over what was there; names that are not ours change nothing.
+    /// Reads the ConfigMap `name` of Serving's namespace over what was there; names that are not ours change nothing.
     /// On an error nothing has changed, so that the last good configuration stays in force.
     pub fn read(&mut self, name: &str, data: &BTreeMap<String, String>) -> Result<(), Error> {
         match name {

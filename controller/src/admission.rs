@@ -217,7 +217,7 @@ pub fn validate(request: &AdmissionRequest<DynamicObject>, config: &Config) -> A
     let mut allowed = AdmissionResponse::from(request);
     let Some(object) = writes(request) else { return allowed };
     if request.kind.group.is_empty() && request.kind.kind == "ConfigMap" {
-        return match config_map::check(object) {
+        return match config_map::check(object, namespace(request, &object.metadata)) {
             Ok(()) => allowed,
             Err(why) => denied(request, format!("validation failed: {why}")),
         };

@@ -106,7 +106,7 @@ impl Cluster {
         let seen = Seen::new(api.client(), clock, stop.clone());
         install(seen.client(), config).await.expect("the platform's objects can be installed");
         let recorder = Recorder::start(&seen, "cluster");
-        let live = live::watch(&seen, SYSTEM, &recorder).await;
+        let live = live::watch(&seen, SYSTEM, None, &recorder).await;
         let (defaulting, validating, trying) = (live.clone(), live.clone(), live);
         api.set_admission(Admission {
             default: Arc::new(move |it| controller::admission::default(it, &defaulting.borrow())),

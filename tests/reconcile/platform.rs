@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::stand_ins;
 
 const SYSTEM: &str = "knative-serving";
+const EVENTING: &str = config::EVENTING_NAMESPACE;
 /// The class of ingresses that Knative has unless it is configured.
 const ISTIO: &str = "istio.ingress.networking.knative.dev";
 /// Lists of the objects that a case may tell of, by path before and after the namespace.
@@ -85,7 +86,7 @@ impl Platform {
         platform.install(case).await;
 
         let recorder = Recorder::start(&cluster, "platform");
-        let config = runtime::config::watch(&cluster, SYSTEM, &recorder).await;
+        let config = runtime::config::watch(&cluster, SYSTEM, Some(EVENTING), &recorder).await;
         let (default, validate, pod) = (config.clone(), config.clone(), config.clone());
         platform.api.set_admission(local::api::admit::Admission {
             default: Arc::new(move |it| controller::admission::default(it, &default.borrow())),
@@ -188,7 +189,7 @@ impl Platform {
     }
 
     async fn install(&self, case: &Value) {
-        for namespace in [SYSTEM, &self.namespace] {
+        for namespace in [SYSTEM, EVENTING, &self.namespace] {
             let body = json!({ "metadata": { "name": namespace } });
             self.create("/api/v1/namespaces", &body).await;
         }
@@ -211,6 +212,10 @@ impl Platform {
                 _ => body["data"] = json!({}),
             }
             self.create(&format!("/api/v1/namespaces/{SYSTEM}/configmaps"), &body).await;
+        }
+        for map in config::eventing::install::config_maps() {
+            let body = serde_json::to_value(&map).expect("ConfigMaps are plain data");
+            self.create(&format!("/api/v1/namespaces/{EVENTING}/configmaps"), &body).await;
         }
         stand_ins::activators(&self.cluster, SYSTEM).await;
     }

@@ -1,4 +1,4 @@
-//! Installs what a new cluster needs to be the platform: namespace, definitions, ConfigMaps.
+//! Installs what a new cluster needs to be the platform: namespaces, definitions, ConfigMaps.
 //!
 //! It goes through the Kubernetes API as anybody would. What is there already stays as people
 //! changed it, but for the definitions, which belong to the version of this binary.
@@ -31,9 +31,7 @@ pub async fn install(
     gateway_port: u16,
     secure_port: Option<u16>,
 ) -> anyhow::Result<()> {
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let metadata = ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() };
-    create(&namespaces, Namespace { metadata, ..Namespace::default() }).await?;
+    make_namespace(client, namespace).await?;
     let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
     for definition in api::crd::crds() {
         let name = definition.name_any();
@@ -63,6 +61,23 @@ pub async fn install(
         .await
         .context("set the gateway's ports in config-network")?;
     Ok(())
+}
+
+/// Installs Eventing's ConfigMaps into `namespace`; repeating it changes nothing.
+pub async fn install_eventing(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    make_namespace(client, namespace).await?;
+    let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    for mut config_map in config::eventing::install::config_maps() {
+        config_map.metadata.namespace = Some(namespace.to_owned());
+        create(&config_maps, config_map).await?;
+    }
+    Ok(())
+}
+
+async fn make_namespace(client: &Client, name: &str) -> anyhow::Result<()> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+    create(&namespaces, Namespace { metadata, ..Namespace::default() }).await
 }
 
 /// Creates `object` unless one of that name is there.

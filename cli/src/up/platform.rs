@@ -121,10 +121,12 @@ impl Platform {
         serve::private_file(&place::kubeconfig(data_dir), &kubeconfig)?;
         let cluster = Cluster::new(api.client(), clock, stop.clone());
         let system = config::env::system_namespace();
+        let eventing = config::env::eventing_namespace();
         install::install(cluster.client(), &system, http_addr.port(), https_port).await?;
+        install::install_eventing(cluster.client(), &eventing).await?;
         api_service::install(cluster.client()).await?;
         let recorder = Recorder::start(&cluster, "weft");
-        let live = live::watch(&cluster, &system, &recorder).await;
+        let live = live::watch(&cluster, &system, Some(&eventing), &recorder).await;
 
         let (defaulting, validating, trying) = (live.clone(), live.clone(), live.clone());
         api.set_admission(Admission {
