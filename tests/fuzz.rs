@@ -2,6 +2,10 @@
 
 #[path = "fuzz/apply.rs"]
 mod apply;
+#[path = "fuzz/cesql.rs"]
+mod cesql;
+#[path = "fuzz/filters.rs"]
+mod filters;
 #[path = "fuzz/http1.rs"]
 mod http1;
 #[path = "fuzz/objects.rs"]
