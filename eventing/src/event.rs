@@ -118,7 +118,8 @@ impl Event {
         self.field(2)
     }
 
-    /// The attribute of such a name, `specversion` among them; absent ones, [`HOPS`] and `data` have none.
+    /// The attribute of such a name, `specversion` among them; absent ones, [`HOPS`] and `data` have none. What came in a
+    /// header is a string, what came in an envelope has the type it had there.
     pub fn attribute(&self, name: &str) -> Option<Value<'_>> {
         if name == "specversion" {
             return Some(Value::String(self.spec_version().text()));
@@ -200,6 +201,12 @@ impl Event {
     }
 }
 
+impl Attributes for Event {
+    fn attribute(&self, name: &str) -> Option<Value<'_>> {
+        Event::attribute(self, name)
+    }
+}
+
 impl SpecVersion {
     /// As the attribute `specversion` has it.
     pub fn text(self) -> &'static str {
@@ -219,12 +226,6 @@ impl SpecVersion {
     }
 }
 
-impl Attributes for Event {
-    fn attribute(&self, name: &str) -> Option<Value<'_>> {
-        self.attribute(name)
-    }
-}
-
 fn value<'a>(field: &Field<'a>) -> Value<'a> {
     let text = text(field.value);
     match field.kind {
@@ -237,6 +238,3 @@ fn value<'a>(field: &Field<'a>) -> Value<'a> {
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("texts were checked when the record was made or read")
 }
-
-#[cfg(test)]
-mod tests;

@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 
 use super::{
     ARRIVAL, Event, Rejected, SpecVersion,
-    draft::{Draft, Origin, kind_of, shortened},
+    draft::{Draft, Origin, kind_of, shortened, twice},
     media,
     record::Kind,
 };
@@ -105,9 +105,13 @@ fn binary(headers: &HeaderMap, body: &[u8], arrival: Option<&str>) -> Result<Eve
     let version = std::str::from_utf8(version).unwrap_or_default();
     let mut draft = Draft::new(spec_version(version, Origin::Headers)?, Origin::Headers);
     draft.data = (!body.is_empty()).then_some(Cow::Borrowed(body));
+    let mut versions = 0;
     for (name, value) in headers {
         let attribute = match name.as_str().strip_prefix("ce-") {
-            Some("specversion") => continue,
+            Some("specversion") => {
+                versions += 1;
+                continue;
+            }
             Some("datacontenttype") => {
                 return Err(Rejected(
                     "the header ce-datacontenttype must not be there: content-type says it"
@@ -116,6 +120,8 @@ fn binary(headers: &HeaderMap, body: &[u8], arrival: Option<&str>) -> Result<Eve
             }
             Some(ARRIVAL) if arrival.is_some() => continue,
             Some(attribute) => attribute,
+            // An empty one says nothing, for HTTP and for upstream.
+            None if *name == header::CONTENT_TYPE && value.is_empty() => continue,
             None if *name == header::CONTENT_TYPE => "datacontenttype",
             None => {
                 if is_passed(name) {
@@ -129,6 +135,9 @@ fn binary(headers: &HeaderMap, body: &[u8], arrival: Option<&str>) -> Result<Eve
             return Err(Rejected(format!("{place} is not UTF-8")));
         };
         draft.add(Cow::Borrowed(attribute), Cow::Borrowed(text), Kind::Plain);
+    }
+    if versions > 1 {
+        return Err(twice(Origin::Headers, "specversion"));
     }
     arrived(&mut draft, arrival);
     draft.finish()
@@ -153,6 +162,7 @@ fn structured(
     for (Key(name), raw) in members {
         let place = match &*name {
             "data" => &mut data,
+            "data_base64" if version == SpecVersion::V1 && raw.get() == "null" => continue,
             "data_base64" if version == SpecVersion::V1 => &mut base64,
             "specversion" => {
                 versions += 1;
@@ -165,25 +175,26 @@ fn structured(
             }
         };
         if place.replace(raw).is_some() {
-            return Err(Rejected(format!("{} is there twice", Origin::Members.place(&name))));
+            return Err(twice(Origin::Members, &name));
         }
     }
     if versions > 1 {
-        return Err(Rejected("the member \"specversion\" is there twice".to_owned()));
+        return Err(twice(Origin::Members, "specversion"));
     }
     arrived(&mut draft, arrival);
     match (data, base64) {
-        (Some(_), Some(_)) => {
+        // Some write `null` for what is not there.
+        (Some(raw), Some(_)) if raw.get() != "null" => {
             return Err(Rejected(
                 "the members \"data\" and \"data_base64\" are both there".to_owned(),
             ));
         }
-        (None, Some(raw)) if raw.get() != "null" => {
+        (_, Some(raw)) => {
             draft.data = Some(from_base64("data_base64", raw)?);
             draft.notes.binary = true;
         }
-        (Some(raw), _) => envelope_data(&mut draft, raw)?,
-        _ => {}
+        (Some(raw), None) => envelope_data(&mut draft, raw)?,
+        (None, None) => {}
     }
     draft.finish()
 }

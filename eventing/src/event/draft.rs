@@ -4,11 +4,12 @@
 
 use std::borrow::Cow;
 
+use api::cesql::Value;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
-    Event, HOPS, Rejected, SpecVersion, Value, check,
+    Event, HOPS, Rejected, SpecVersion, check,
     record::{self, Kind, Notes, Parts},
 };
 
@@ -117,10 +118,7 @@ impl<'a> Draft<'a> {
         for (at, attribute) in self.attributes.iter().enumerate() {
             self.check(attribute).map_err(|why| self.wrong(attribute, why))?;
             if self.attributes[..at].iter().any(|it| it.name == attribute.name) {
-                return Err(Rejected(format!(
-                    "{} is there twice",
-                    self.origin.place(&attribute.name)
-                )));
+                return Err(twice(self.origin, &attribute.name));
             }
         }
         self.check_sizes()?;
@@ -198,6 +196,11 @@ impl<'a> Draft<'a> {
             value => Rejected(format!("{place} {why} (it is {:?})", shortened(value))),
         }
     }
+}
+
+/// What is wrong with an attribute that came again.
+pub fn twice(origin: Origin, name: &str) -> Rejected {
+    Rejected(format!("{} is there twice", origin.place(shortened(name))))
 }
 
 /// Whether a header can hold the text.

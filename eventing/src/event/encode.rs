@@ -180,8 +180,11 @@ fn header_name(attribute: &[u8]) -> HeaderName {
         b"knativeerrorcode" => const { HeaderName::from_static("ce-knativeerrorcode") },
         b"knativeerrordata" => const { HeaderName::from_static("ce-knativeerrordata") },
         _ => {
-            let name = [b"ce-", attribute].concat();
-            HeaderName::from_bytes(&name).expect("names are of letters and digits")
+            let mut name = [0; 3 + record::NAME_LIMIT];
+            let name = &mut name[..3 + attribute.len()];
+            name[..3].copy_from_slice(b"ce-");
+            name[3..].copy_from_slice(attribute);
+            HeaderName::from_bytes(name).expect("names are of letters and digits")
         }
     }
 }
