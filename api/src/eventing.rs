@@ -16,6 +16,7 @@ use crate::{
     },
 };
 
+pub mod options;
 pub mod v1beta2;
 
 /// The conditions of a Broker.

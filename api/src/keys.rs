@@ -170,4 +170,23 @@ pub mod eventing {
     pub const BINDINGS_INCLUDE: &str = "bindings.knative.dev/include";
     /// On a namespace or an object: `true` keeps SinkBindings off.
     pub const BINDINGS_EXCLUDE: &str = "bindings.knative.dev/exclude";
+
+    /// On a Trigger or Subscription: `key` sends events of one key one after the other, `none` all at once.
+    pub const ORDER: &str = "eventing.weft.dev/order";
+    /// On a Trigger or Subscription: the attribute that is the key of an event; `partitionkey` where it is not said.
+    pub const ORDER_KEY: &str = "eventing.weft.dev/order-key";
+    /// What Knative's broker for Kafka calls it: `ordered` or `unordered`.
+    pub const KAFKA_ORDER: &str = "kafka.eventing.knative.dev/delivery.order";
+    /// On a Trigger or Subscription: events that may be in flight at once.
+    pub const IN_FLIGHT: &str = "eventing.weft.dev/in-flight";
+    /// On a Trigger or Subscription: for how long an event with the same source and id is left out.
+    pub const DEDUPLICATE: &str = "eventing.weft.dev/deduplicate";
+    /// On a Trigger or Subscription: `true` keeps its events until it is gone.
+    pub const PAUSED: &str = "eventing.weft.dev/paused";
+    /// On a Trigger or Subscription: where it begins, `earliest`, `latest`, an offset or a time.
+    pub const START: &str = "eventing.weft.dev/start";
+    /// On a Broker or channel: for how long its events are kept.
+    pub const RETENTION_AGE: &str = "eventing.weft.dev/retention-age";
+    /// On a Broker or channel: how many bytes of events are kept.
+    pub const RETENTION_BYTES: &str = "eventing.weft.dev/retention-bytes";
 }
