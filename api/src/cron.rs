@@ -149,7 +149,7 @@ impl Schedule {
                 AmbiguousOffset::Gap { .. } => (None, None),
                 AmbiguousOffset::Unambiguous { .. } => (ambiguous.unambiguous().ok(), None),
                 AmbiguousOffset::Fold { .. } => {
-                    let late = self.hours.is_any.then(|| ambiguous.clone().later().ok());
+                    let late = self.hours.is_any.then(|| ambiguous.later().ok());
                     (ambiguous.earlier().ok(), late.flatten())
                 }
             };

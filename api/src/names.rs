@@ -30,7 +30,8 @@ pub fn child_name(parent: &str, suffix: &str) -> String {
     name.trim_end_matches(|letter: char| !letter.is_ascii_alphanumeric()).to_string()
 }
 
-fn hex_sum(text: &str) -> String {
+/// The MD5 sum of a text, in hexadecimal digits.
+pub fn hex_sum(text: &str) -> String {
     Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

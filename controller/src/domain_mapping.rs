@@ -13,11 +13,11 @@ use api::{
 use config::{Config, network::HttpProtocol};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use runtime::finalizer;
 use runtime::plan::{Plan, Write, is_controlled_by, status_write};
 
 use crate::{
     certificate::{self, Secured, Standing},
-    finalizer,
     ingress::INGRESS_READY,
     metadata::{self, name, namespace},
     route::domain::{self, Visibility},

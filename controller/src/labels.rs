@@ -13,12 +13,12 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use runtime::{
     cluster::Kind,
+    finalizer,
     plan::{Plan, Write, controller_of},
 };
 use serde_json::{Map, Value, json};
 
 use crate::{
-    finalizer,
     metadata::{self, name, namespace},
     revision,
     route::{self, traffic::Lookup},

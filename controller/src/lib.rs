@@ -41,7 +41,6 @@ pub mod certificate;
 pub mod configuration;
 pub mod domain_mapping;
 pub mod eventing;
-pub mod finalizer;
 pub mod gc;
 pub mod image;
 pub mod ingress;

@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod log;
 pub mod objects;
 pub mod policy;
+pub mod source;
 pub mod state;
 pub mod subscriber;
 pub mod topic;

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod events;
+pub mod finalizer;
 pub mod lease;
 pub mod metrics;
 pub mod plan;

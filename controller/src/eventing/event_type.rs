@@ -6,7 +6,7 @@
 use api::{
     condition::Set,
     duck::KReference,
-    eventing::{EVENT_TYPE, EventType, EventTypeStatus, REFERENCE_EXISTS},
+    eventing::{EVENT_TYPE, EventTypeStatus, REFERENCE_EXISTS, v1beta2::EventType},
 };
 use jiff::Timestamp;
 use runtime::{

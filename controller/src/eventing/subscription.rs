@@ -17,6 +17,7 @@ use api::{
 };
 use jiff::Timestamp;
 use runtime::{
+    finalizer,
     plan::{Event, Plan, Write, status_write},
     resolve::{self, Problem},
     tracker::{Lookup, ObjectKind, object::Object},
@@ -24,10 +25,7 @@ use runtime::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::{
-    finalizer,
-    metadata::{is_deleted, name, namespace},
-};
+use crate::metadata::{is_deleted, name, namespace};
 
 const CONDITIONS: Set = SUBSCRIPTION;
 /// Keeps a Subscription until its channel has forgotten it.

@@ -3,13 +3,12 @@
 //! Pure: an object in, a write out.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use runtime::{
+use serde_json::json;
+
+use crate::{
     cluster::Kind,
     plan::{Event, Write},
 };
-use serde_json::json;
-
-use crate::metadata::name;
 
 /// Whether `finalizer` keeps the object.
 pub fn holds(meta: &ObjectMeta, finalizer: &str) -> bool {
@@ -36,6 +35,7 @@ fn set<K: Kind>(object: &K, finalizers: &[String]) -> Write {
     // The version, since a list is replaced as a whole: another's finalizer must not be lost.
     let version = &object.meta().resource_version;
     let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": version } });
-    let message = format!("Updated \"{}\" finalizers", name(object.meta()));
+    let name = object.meta().name.as_deref().unwrap_or_default();
+    let message = format!("Updated \"{name}\" finalizers");
     Write::merge(object, &patch).with_event(Event::normal("FinalizerUpdate", message))
 }
