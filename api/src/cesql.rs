@@ -10,8 +10,9 @@
 //! - The conformance cases want a cast error of `NOT 10`; the text and sdk-go cast integers. So a literal fails, which
 //!   can only be a mistake, and an integer that comes from the event is cast.
 //! - Strings are characters, as in the text, not bytes, as in sdk-go: `_`, `LENGTH`, `LEFT` and the others count these.
-//! - `\%` and `\_` of a pattern never match a backslash, and a doubled quote is one quote, as the text and the grammar
-//!   mean it; sdk-go takes `'a\b' LIKE 'a\%'` for true, and keeps both quotes.
+//! - `%` of a pattern stands for anything, `\%` and `\_` only for these signs, and a doubled quote is one quote, as the text
+//!   and the grammar mean it; sdk-go takes `'a%b' LIKE 'a%'` for false, `'a\b' LIKE 'a\%'` for true, and keeps both quotes.
+//! - A count below 0 makes `SUBSTRING` fail, as in the text; sdk-go crashes. So it does on most of what is no expression.
 //! - `4-1` is 3: a sign belongs to a number only where no operator can be. sdk-go refuses it without a blank.
 //! - Characters without a meaning are refused; sdk-go skips them.
 

@@ -197,6 +197,8 @@ fn patterns_fit_characters() {
         ("a%b", r"a\%b", true),
         ("axb", r"a\%b", false),
         (r"a\b", r"a\%", false),
+        ("a%b", "a%", true),
+        ("a%b", "%b", true),
         ("a_b", r"a\_b", true),
         ("axb", r"a\_b", false),
         (r"a\b", r"a\b", true),
