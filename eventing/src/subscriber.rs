@@ -23,6 +23,7 @@ use crate::{
     dead::About,
     deliver::{Answers, Format, Manner, Target, offer},
     event::{self, Event, Value},
+    filter::Filter,
     ledger::Ledger,
     log::{Batch, Boxed, Offset},
     policy::{Failure, Next, Policy, after},
@@ -36,7 +37,7 @@ const READ: usize = 128 << 10;
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Who gets events, and how.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscriber {
     /// The name under which is written down what it has got: no other may ever have it. A UID.
     pub name: String,
@@ -45,9 +46,9 @@ pub struct Subscriber {
     /// On whose behalf events are sent.
     pub namespace: String,
     /// Which events it wants.
-    pub wants: Arc<dyn Fn(&Event) -> bool + Send + Sync>,
-    /// Where they go.
-    pub target: Target,
+    pub filter: Filter,
+    /// Where they go. Absent while nobody knows; until then they wait.
+    pub target: Option<Target>,
     /// Where events in answers go.
     pub reply: Reply,
     /// Where events go that it did not take; without, they are kept among the topic's dead letters.
@@ -100,6 +101,15 @@ pub struct Member {
     failed: AtomicU64,
     dead: AtomicU64,
     failure: Mutex<Option<String>>,
+    unfiltered: AtomicU64,
+    stumbled: Mutex<Option<String>>,
+}
+
+impl Subscriber {
+    /// Whether nothing can be delivered for now.
+    fn is_idle(&self) -> bool {
+        self.paused || self.target.is_none()
+    }
 }
 
 impl Member {
@@ -114,6 +124,8 @@ impl Member {
             failed: AtomicU64::new(0),
             dead: AtomicU64::new(0),
             failure: Mutex::default(),
+            unfiltered: AtomicU64::new(0),
+            stumbled: Mutex::default(),
         })
     }
 
@@ -124,8 +136,10 @@ impl Member {
 
     /// Changes what it wants and where it gets it. What is under way goes on as it was.
     pub fn change(&self, subscriber: Subscriber) {
-        self.subscriber.store(Arc::new(subscriber));
-        self.wake.notify_one();
+        if **self.subscriber.load() != subscriber {
+            self.subscriber.store(Arc::new(subscriber));
+            self.wake.notify_one();
+        }
     }
 
     /// What it has still to get.
@@ -133,11 +147,19 @@ impl Member {
         self.ledger.lock()
     }
 
-    /// Gives it an event of the topic's if it wants it.
+    /// Who it is.
+    pub fn subscriber(&self) -> Arc<Subscriber> {
+        self.subscriber.load_full()
+    }
+
+    /// Notes that its filter failed on an event, which it does not get then.
+    pub fn stumble(&self, why: impl FnOnce() -> String) {
+        self.unfiltered.fetch_add(1, Ordering::Relaxed);
+        *self.stumbled.lock() = Some(why());
+    }
+
+    /// Gives it an event of the topic's that it wants.
     pub fn take(self: &Arc<Self>, topic: &Shared, offset: Offset, event: &Event) {
-        if !(self.subscriber.load().wants)(event) {
-            return;
-        }
         if self.account(topic, |ledger| ledger.take(offset, event)) {
             self.wake.notify_one();
         }
@@ -194,6 +216,8 @@ impl Member {
             failed: self.failed.load(Ordering::Relaxed),
             dead: self.dead.load(Ordering::Relaxed),
             failure: self.failure.lock().clone(),
+            unfiltered: self.unfiltered.load(Ordering::Relaxed),
+            stumbled: self.stumbled.lock().clone(),
         }
     }
 }
@@ -264,7 +288,7 @@ impl Work {
             let is_behind = self.catch_up(reached).await;
             self.start(&subscriber);
             let due = match self.waits.first() {
-                Some((due_ms, _)) if !subscriber.paused => {
+                Some((due_ms, _)) if !subscriber.is_idle() => {
                     let wait = due_ms - self.topic.clock.now().as_millisecond();
                     Some(Duration::from_millis(u64::try_from(wait).unwrap_or(0)))
                 }
@@ -316,7 +340,7 @@ impl Work {
 
     /// Begins as many tries as may be under way.
     fn start(&mut self, subscriber: &Arc<Subscriber>) {
-        if subscriber.paused {
+        if subscriber.is_idle() {
             return;
         }
         while self.flights.len() < subscriber.in_flight {
@@ -419,13 +443,18 @@ impl Work {
                 return;
             }
         };
-        self.member.account(&self.topic, |ledger| {
+        let member = &self.member;
+        member.account(&self.topic, |ledger| {
             if ledger.behind() != Some(place) {
                 return false; // It was sent somewhere else meanwhile.
             }
             let mut reached = batch.next;
             for (offset, event) in events(&self.topic.name, &batch) {
-                if (subscriber.wants)(&event)
+                let verdict = subscriber.filter.check(&event);
+                if let Some(failure) = verdict.failure {
+                    member.stumble(|| failure.to_string());
+                }
+                if verdict.passes
                     && ledger.get(offset).is_none()
                     && !ledger.take_own(offset, &event)
                 {
@@ -535,7 +564,16 @@ pub async fn deliver(
         },
     };
     let courier = &*topic.courier;
-    let Some(answer) = offer(courier, &subscriber.target, event, &manner).await? else {
+    let Some(target) = &subscriber.target else {
+        // It was known when this try began to wait for its turn.
+        return Err(Failure {
+            destination: subscriber.label.clone(),
+            code: None,
+            data: b"the address of the subscriber is not known".to_vec(),
+            retry_after: None,
+        });
+    };
+    let Some(answer) = offer(courier, target, event, &manner).await? else {
         return Ok(());
     };
     match &subscriber.reply {

@@ -28,6 +28,7 @@ use crate::{
     dead::Dead,
     deliver::Courier,
     event::Event,
+    filter::index::Index,
     log::{AppendError, Batch, Boxed, Durability, Keep, Layout, Log, Offset, Store},
     state::{Change, State, Update},
     subscriber::{Member, Start, Subscriber},
@@ -133,6 +134,11 @@ pub struct Lag {
     /// Why the last try failed, if the subscriber took nothing since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// Events on which its filter failed since the process began; it does not get those.
+    pub unfiltered: u64,
+    /// Why, of the last of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stumbled: Option<String>,
 }
 
 impl Default for Retention {
@@ -169,6 +175,7 @@ impl Topic {
             shared: shared.clone(),
             written,
             at: state.at,
+            index: Index::new([]),
             waiting: state.subscribers,
             commands: commands.downgrade(),
             tasks: HashMap::new(),
@@ -269,6 +276,8 @@ struct Router {
     shared: Arc<Shared>,
     written: Arc<dyn Log>,
     at: Offset,
+    /// Who wants what.
+    index: Index<Arc<Member>>,
     /// What is known of subscribers that nobody has told of yet since the start.
     waiting: BTreeMap<String, crate::state::Progress>,
     commands: mpsc::WeakSender<Command>,
@@ -357,11 +366,16 @@ impl Router {
                 return;
             }
         };
-        let members: Vec<_> = self.shared.members.read().values().cloned().collect();
         for (offset, event) in events(&self.shared.name, &batch) {
-            for member in &members {
-                member.take(&self.shared, offset, &event);
-            }
+            self.index.find(&event, |members, verdict| {
+                for member in members {
+                    if verdict.passes {
+                        member.take(&self.shared, offset, &event);
+                    } else if let Some(failure) = &verdict.failure {
+                        member.stumble(|| failure.to_string());
+                    }
+                }
+            });
         }
         self.at = batch.next;
         self.shared.at.store(self.at, Ordering::Relaxed);
@@ -437,6 +451,8 @@ impl Router {
         }
         let is_less = !gone.is_empty();
         self.gone.extend(gone);
+        let filters = members.values().map(|it| (it.clone(), it.subscriber().filter.clone()));
+        self.index = Index::new(filters);
         *self.shared.members.write() = members;
         if is_new || is_less {
             self.write_now().await?;

@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     deliver::{Format, Target},
     event::{Value, decode, encode},
+    filter::{Filter, compile},
     ledger::HELD_LIMIT,
     log::memory::Memory,
     policy::{Backoff, Policy},
@@ -170,6 +171,11 @@ fn numbered(id: u32) -> Event {
     event_of("t", id, &[], 10)
 }
 
+fn sql(expression: &str) -> Filter {
+    let cesql = Some(expression.to_owned());
+    compile(None, &[api::eventing::Filter { cesql, ..Default::default() }]).filter
+}
+
 fn target(host: &str) -> Target {
     Target::new(&format!("http://{host}/"), None).unwrap()
 }
@@ -179,8 +185,8 @@ fn subscriber(host: &str) -> Subscriber {
         name: format!("uid-{host}"),
         label: format!("ns/{host}"),
         namespace: "ns".to_owned(),
-        wants: Arc::new(|_| true),
-        target: target(host),
+        filter: Filter::everything(),
+        target: Some(target(host)),
         reply: Reply::Topic,
         dead_letter_sink: None,
         policy: Policy::default(),
@@ -206,9 +212,8 @@ fn sorted(mut ids: Vec<u32>) -> Vec<u32> {
 #[tokio::test(start_paused = true)]
 async fn each_gets_what_it_wants() {
     let world = World::new().await;
-    let even = |it: &Event| it.id().parse::<u32>().unwrap().is_multiple_of(2);
     let (all, some) = (subscriber("all"), subscriber("even"));
-    world.subscribe(&[all, Subscriber { wants: Arc::new(even), ..some }]).await;
+    world.subscribe(&[all, Subscriber { filter: sql("INT(id) % 2 = 0"), ..some }]).await;
     world.publish(0..10).await;
     assert_eq!(sorted(world.got("all", 10).await), (0..10).collect::<Vec<_>>());
     assert_eq!(sorted(world.got("even", 5).await), [0, 2, 4, 6, 8]);
@@ -371,9 +376,8 @@ async fn answers_are_events_for_everybody_until_they_have_gone_round_too_often()
         "plain" => Box::pin(std::future::ready(Response::new(Body::full("thanks")))),
         _ => status(202),
     });
-    let of = |kind: &'static str| Arc::new(move |it: &Event| it.kind() == kind);
-    let echo = Subscriber { wants: Arc::new(|_| true), ..subscriber("echo") };
-    world.subscribe(&[echo, Subscriber { wants: of("u"), ..subscriber("end") }]).await;
+    let end = Subscriber { filter: sql("type = 'u'"), ..subscriber("end") };
+    world.subscribe(&[subscriber("echo"), end]).await;
     world.topic().publish(vec![numbered(0).with_hops(Some(5))]).await.unwrap();
     assert_eq!(world.got("end", 4).await, [1, 2, 3, 4]);
     world.settled().await;
@@ -383,7 +387,7 @@ async fn answers_are_events_for_everybody_until_they_have_gone_round_too_often()
     assert!(answer.event.attribute("knativearrivaltime").is_some());
     assert_eq!(answer.event.attribute("knativebrokerttl"), None);
     // What is neither an event nor nothing is no good answer.
-    world.subscribe(&[Subscriber { wants: of("t"), ..subscriber("plain") }]).await;
+    world.subscribe(&[Subscriber { filter: sql("type = 't'"), ..subscriber("plain") }]).await;
     world.publish(9..10).await;
     world.got("plain", 1).await;
     world.settled().await;
@@ -500,4 +504,27 @@ async fn a_batch_is_taken_as_one() {
     assert_eq!(world.got("a", 10).await, (0..10).collect::<Vec<_>>());
     let unique: BTreeSet<_> = world.ids("a").into_iter().collect();
     assert_eq!(unique.len(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_filter_that_fails_on_an_event_is_told_and_does_not_match() {
+    let world = World::new().await;
+    let picky = Subscriber { filter: sql("missing = 'x'"), ..subscriber("a") };
+    world.subscribe(&[picky]).await;
+    world.publish(0..3).await;
+    world.settled().await;
+    let lag = world.topic().lags().remove(0);
+    assert_eq!((lag.delivered, lag.unfiltered), (0, 3));
+    assert!(lag.stumbled.unwrap().contains("missing"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_can_be_reached_for_waits() {
+    let world = World::new().await;
+    world.subscribe(&[Subscriber { target: None, ..subscriber("a") }]).await;
+    world.publish(0..3).await;
+    tokio::time::sleep(LONG).await;
+    assert_eq!(world.ids("a"), [0_u32; 0]);
+    world.subscribe(&[subscriber("a")]).await;
+    assert_eq!(sorted(world.got("a", 3).await), [0, 1, 2]);
 }
