@@ -2,15 +2,19 @@
 
 pub mod broker;
 pub mod channel;
+pub mod courier;
 pub mod dead;
 pub mod deliver;
+pub mod dispatcher;
 pub mod event;
 pub mod filter;
+pub mod ingress;
 pub mod ledger;
 pub mod log;
 pub mod objects;
 pub mod policy;
 pub mod source;
+pub mod spec;
 pub mod state;
 pub mod subscriber;
 pub mod topic;

@@ -18,11 +18,11 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use runtime::clock::Clock;
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
     time::Instant,
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     dead::Dead,
@@ -54,8 +54,9 @@ const COMMANDS: usize = 64;
 pub struct Topic {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
-    stop: DropGuard,
-    task: JoinHandle<()>,
+    stop: CancellationToken,
+    /// Ends when the task has ended.
+    ended: watch::Receiver<()>,
 }
 
 /// What makes topics.
@@ -187,8 +188,12 @@ impl Topic {
             trimmed: Instant::now(),
             stop: stop.clone(),
         };
-        let task = tokio::spawn(router.run(asked));
-        Ok(Topic { shared, commands, stop: stop.drop_guard(), task })
+        let (runs, ended) = watch::channel(());
+        tokio::spawn(async move {
+            router.run(asked).await;
+            drop(runs);
+        });
+        Ok(Topic { shared, commands, stop, ended })
     }
 
     /// Removes what a topic left behind that is not open.
@@ -251,9 +256,17 @@ impl Topic {
     }
 
     /// Ends deliveries and writes down how far they are.
-    pub async fn close(self) {
-        drop(self.stop);
-        let _ = self.task.await; // A panic of the task was reported when it happened.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        let mut ended = self.ended.clone();
+        // Nothing is ever sent: the sender goes with the task.
+        while ended.changed().await.is_ok() {}
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 
