@@ -63,6 +63,11 @@ pub fn kubeconfig(data_dir: &Path) -> PathBuf {
     data_dir.join("kubeconfig")
 }
 
+/// Where events are kept.
+pub fn events(data_dir: &Path) -> PathBuf {
+    data_dir.join("events")
+}
+
 /// Where what pods write is kept.
 pub fn logs(data_dir: &Path) -> PathBuf {
     data_dir.join("logs")

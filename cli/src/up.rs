@@ -3,6 +3,7 @@
 pub mod api_service;
 pub mod apply;
 pub mod detach;
+pub mod events;
 pub mod greet;
 pub mod install;
 pub mod platform;

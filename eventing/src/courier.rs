@@ -28,7 +28,14 @@ pub struct Network {
     pool: Arc<dyn Upstream>,
     /// Authorities of the system, in PEM.
     authorities: Arc<[u8]>,
-    names: Arc<Mutex<HashMap<(Arc<str>, u16), (SocketAddr, Instant)>>>,
+    names: Arc<Mutex<HashMap<(Arc<str>, u16), Resolved>>>,
+}
+
+/// What the resolver said of a name.
+#[derive(Clone, Copy, Debug)]
+struct Resolved {
+    address: SocketAddr,
+    until: Instant,
 }
 
 impl Network {
@@ -44,10 +51,10 @@ impl Network {
     /// An address of a host.
     async fn resolve(&self, to: &Target) -> io::Result<SocketAddr> {
         let key = (to.host.clone(), to.port);
-        if let Some((address, until)) = self.names.lock().get(&key)
-            && Instant::now() < *until
+        if let Some(known) = self.names.lock().get(&key)
+            && Instant::now() < known.until
         {
-            return Ok(*address);
+            return Ok(known.address);
         }
         let found = tokio::net::lookup_host((&*to.host, to.port)).await;
         let address = found.ok().and_then(|mut it| it.next()).ok_or_else(|| {
@@ -56,9 +63,9 @@ impl Network {
         let mut names = self.names.lock();
         if names.len() >= NAMES {
             let now = Instant::now();
-            names.retain(|_, (_, until)| now < *until);
+            names.retain(|_, it| now < it.until);
         }
-        names.insert(key, (address, Instant::now() + RESOLVED_FOR));
+        names.insert(key, Resolved { address, until: Instant::now() + RESOLVED_FOR });
         Ok(address)
     }
 

@@ -159,6 +159,32 @@ impl Gateway {
         self.certificates.clone()
     }
 
+    /// Sends a request of the platform's own to the host that it names: to what is served here, else to the Service of
+    /// that name in the cluster, at `port`. Gives the request back if there is neither.
+    pub fn call(
+        self: &Arc<Self>,
+        port: u16,
+        request: Request<Body>,
+    ) -> Result<Reply, Box<Request<Body>>> {
+        if let Some(site) = self.site(Visibility::ClusterLocal, request.headers()) {
+            return Ok(self.pass(&site, request, SITES));
+        }
+        let host = request.headers().get(header::HOST).and_then(|it| table::host(it.as_bytes()));
+        let Some((name, namespace)) = host.and_then(service_name) else {
+            return Err(Box::new(request));
+        };
+        match self.services.target(namespace, name, &IntOrString::Int(port.into())) {
+            Target::Endpoints(endpoints, protocol) => {
+                let gateway = self.clone();
+                let turn = self.draws.fetch_add(1, Ordering::Relaxed) as usize;
+                Ok(Box::pin(async move {
+                    gateway.services.send(endpoints, protocol, None, request, turn).await
+                }))
+            }
+            Target::Alias(..) | Target::Unknown => Err(Box::new(request)),
+        }
+    }
+
     /// The way of one request. Read it from top to bottom.
     fn answer(self: &Arc<Self>, door: Door, mut request: Request<Body>, from: SocketAddr) -> Reply {
         let Some(site) = self.site(door.visibility(), request.headers()) else {
@@ -277,6 +303,13 @@ impl Gateway {
         let host = table::host(headers.get(header::HOST)?.as_bytes())?;
         self.routes.find(host, visibility)
     }
+}
+
+/// The name and the namespace in the name that a Service has in the cluster's DNS.
+fn service_name(host: &str) -> Option<(&str, &str)> {
+    let (name, rest) = host.split_once('.')?;
+    let (namespace, domain) = rest.split_once('.')?;
+    (domain == "svc" || domain.starts_with("svc.")).then_some((name, namespace))
 }
 
 impl Door {

@@ -18,6 +18,14 @@ use api::{
 use autoscaler::drive::{self, Autoscaler};
 use config::Config;
 use controller::revision::digest::{Question, Resolver};
+use eventing::{
+    courier::Network,
+    deliver::Courier,
+    dispatcher::Dispatcher,
+    ingress::{BODY_LIMIT, Ingress},
+    log::file::Files,
+    topic::Surroundings,
+};
 use kube::Client;
 use local::{
     api::{Api, Options, admit::Admission},
@@ -49,7 +57,9 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    api_service, install,
+    api_service,
+    events::{self, Ways},
+    install,
     services::{self, HTTP},
 };
 use crate::{command::image, place};
@@ -213,6 +223,17 @@ impl Platform {
         services::activator(cluster.client(), &system, inside).await?;
         let held: Arc<dyn Backend> = Arc::new(activator.clone());
         let gateway = Gateway::new(&cluster, Some(held), node.upstream(), trust.clone());
+        // Brokers and channels, at the gateway's own ports.
+        let home: Arc<str> = eventing.as_str().into();
+        let ways = Ways::new(&gateway, Network::new(&[]));
+        let courier: Arc<dyn Courier> = Arc::new(ways.clone());
+        let store = Files::open(&place::events(data_dir), clock)
+            .with_context(|| format!("open the events in {}", data_dir.display()))?;
+        let with = Surroundings { store: Arc::new(store), courier, clock };
+        let dispatcher = Dispatcher::start(&cluster, with, &recorder.named("weft-broker"), &home);
+        let ingress = Ingress::new(dispatcher, clock, home.clone(), BODY_LIMIT);
+        ways.open(&ingress);
+        services::events(cluster.client(), &home, inside).await?;
         let domains = Domains::new(&system, CLUSTER_DOMAIN);
         let certificates = gateway.certificates();
         // The only gateway of this cluster.
@@ -225,7 +246,11 @@ impl Platform {
         let (plain, inside_tls) = (Serving::default(), in_tls(Door::InsideTls));
         let in_tls = in_tls(Door::Tls);
         let door = Door::Plain { https: https_port.unwrap_or(HTTPS) };
-        let mut ports = vec![(settings.gateway, gateway.handler(door), plain.clone())];
+        let mut ports = vec![(
+            settings.gateway,
+            events::before(&ingress, gateway.handler(door)),
+            plain.clone(),
+        )];
         if let Some(secure) = settings.secure_gateway {
             ports.push((secure, gateway.handler(Door::Tls), in_tls.clone()));
         }
@@ -245,13 +270,15 @@ impl Platform {
             [(HTTP, Door::Inside, &plain), (HTTPS, Door::InsideTls, &inside_tls)]
         {
             let inside = node.listen(port).context("open the gateway for pods")?;
-            ports.extend(inside.map(|it| (it, gateway.handler(door), serving.clone())));
+            let handler = events::before(&ingress, gateway.handler(door));
+            ports.extend(inside.map(|it| (it, handler, serving.clone())));
         }
         for (port, door, serving) in
             [(HTTP, Door::Plain { https: HTTPS }, &plain), (HTTPS, Door::Tls, &in_tls)]
         {
             let outside = node.listen_outside(port).context("open the gateway's own address")?;
-            ports.extend(outside.map(|it| (it, gateway.handler(door), serving.clone())));
+            let handler = events::before(&ingress, gateway.handler(door));
+            ports.extend(outside.map(|it| (it, handler, serving.clone())));
         }
         // The public Service of a revision leads here while requests are to be held.
         let readiness = Readiness::default();

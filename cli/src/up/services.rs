@@ -1,4 +1,5 @@
-//! The Services by which the platform's own parts are reached: the gateway's two and the activator's.
+//! The Services by which the platform's own parts are reached: the gateway's two, the activator's, and those of brokers
+//! and channels.
 
 use std::net::IpAddr;
 
@@ -39,6 +40,20 @@ pub async fn activator(
     let ports = &[("http", 80, HTTP_PORT), ("http2", 81, H2C_PORT), ("https", HTTPS, TLS_PORT)];
     let part = Part { name: ACTIVATOR, app: "activator", address, ports };
     install(client, namespace, &part, json!({})).await
+}
+
+/// Installs the Services of brokers and channels, which the gateway answers for at `address`.
+pub async fn events(
+    client: &Client,
+    namespace: &str,
+    address: Option<IpAddr>,
+) -> anyhow::Result<()> {
+    for name in [eventing::ingress::BROKERS, eventing::ingress::CHANNELS] {
+        let ports = &[("http", HTTP, HTTP)];
+        let part = Part { name, app: name, address, ports };
+        install(client, namespace, &part, json!({})).await?;
+    }
+    Ok(())
 }
 
 /// Where the gateway answers.
