@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use config::{Config, install};
+use config::{Config, eventing, install};
 use controller::admission;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -26,6 +26,7 @@ use tests::{
 mod keys;
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/knative-serving/configmaps";
+const EVENTING_CONFIG_MAPS: &str = "/api/v1/namespaces/knative-eventing/configmaps";
 
 /// An API server with Knative's kinds and ConfigMaps.
 struct Server {
@@ -54,11 +55,14 @@ impl Server {
             let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
             server.create(path, json!(crd)).await;
         }
-        for namespace in ["kn-a", "kn-c", "knative-serving"] {
+        for namespace in ["kn-a", "kn-c", "knative-serving", "knative-eventing"] {
             server.create("/api/v1/namespaces", json!({"metadata": {"name": namespace}})).await;
         }
         for map in install::config_maps() {
             server.create(CONFIG_MAPS, json!(map)).await;
+        }
+        for map in eventing::install::config_maps() {
+            server.create(EVENTING_CONFIG_MAPS, json!(map)).await;
         }
         server
     }
@@ -93,12 +97,18 @@ impl Server {
 
     /// Reads the ConfigMaps, as the platform does when they change.
     async fn reload(&self) {
-        let list = self.ask("GET", CONFIG_MAPS, "kn-admin", &json!({}), None).await.body;
         let mut config = Config::default();
-        for map in list["items"].as_array().unwrap() {
-            let data: BTreeMap<String, String> =
-                serde_json::from_value(map["data"].clone()).unwrap_or_default();
-            config.read(map["metadata"]["name"].as_str().unwrap(), &data).unwrap();
+        for path in [CONFIG_MAPS, EVENTING_CONFIG_MAPS] {
+            let list = self.ask("GET", path, "kn-admin", &json!({}), None).await.body;
+            for map in list["items"].as_array().unwrap() {
+                let data: BTreeMap<String, String> =
+                    serde_json::from_value(map["data"].clone()).unwrap_or_default();
+                let name = map["metadata"]["name"].as_str().unwrap();
+                match path {
+                    CONFIG_MAPS => config.read(name, &data).unwrap(),
+                    _ => config.eventing.read(name, &data).unwrap(),
+                }
+            }
         }
         *self.config.write() = config;
     }
@@ -114,7 +124,8 @@ impl Server {
             let method = request["method"].as_str().unwrap();
             let path = bindings.fill(request["path"].as_str().unwrap());
             let plain = path.split('?').next().unwrap().to_owned();
-            if plain.starts_with(CONFIG_MAPS) && !path.contains("dryRun") {
+            let is_config_map = is_config_map(&plain);
+            if is_config_map && !path.contains("dryRun") {
                 let map = self.ask("GET", &plain, "kn-admin", &json!({}), None).await.body;
                 changed_maps.push((plain.clone(), map));
             } else if !plain.starts_with("/api/") {
@@ -129,7 +140,7 @@ impl Server {
             let body = body.map(|body| bindings.fill(&body));
             let user = request["user"].as_str().unwrap_or("kn-admin");
             let mut answer = self.ask(method, &path, user, &request["headers"], body).await;
-            if plain.starts_with(CONFIG_MAPS) {
+            if is_config_map {
                 self.reload().await;
             }
             let recorded = &step["response"];
@@ -172,6 +183,10 @@ impl Server {
     }
 }
 
+fn is_config_map(path: &str) -> bool {
+    path.starts_with(CONFIG_MAPS) || path.starts_with(EVENTING_CONFIG_MAPS)
+}
+
 /// Our ConfigMaps have their own documentation and image; what else they hold is compared.
 fn ours_to_recorded(found: &mut Value, recorded: &Value) {
     for path in ["/metadata/annotations/knative.dev~1example-checksum", "/data/queue-sidecar-image"]
@@ -185,15 +200,24 @@ fn ours_to_recorded(found: &mut Value, recorded: &Value) {
 }
 
 #[tokio::test]
-async fn answers_as_the_recorded_webhooks() {
+async fn answers_as_the_recorded_webhooks_of_serving() {
+    answers_as_recorded("serving-admission").await;
+}
+
+#[tokio::test]
+async fn answers_as_the_recorded_webhooks_of_eventing() {
+    answers_as_recorded("eventing-admission").await;
+}
+
+async fn answers_as_recorded(file: &str) {
     let folder = parts::root().join("tests/knative-cases");
-    let text = std::fs::read(folder.join("serving-admission.json")).unwrap();
+    let text = std::fs::read(folder.join(format!("{file}.json"))).unwrap();
     let cases: Vec<Value> = serde_json::from_slice(&text).unwrap();
     let server = Server::start().await;
     let mut outcome = Outcome::default();
     let mut replayed = BTreeSet::new();
     for case in &cases {
-        let name = format!("serving-admission/{}", case["name"].as_str().unwrap());
+        let name = format!("{file}/{}", case["name"].as_str().unwrap());
         let differences = server.replay(case).await;
         // By kind, which names begin with.
         let kind = case["name"].as_str().unwrap().split('-').next().unwrap();

@@ -3,6 +3,7 @@
 //! Pure: text in, values out.
 //! Source: Go's `strconv`, `time` and `fmt`.
 
+pub mod decode;
 pub mod template;
 pub mod url;
 

@@ -2,13 +2,14 @@
 //!
 //! Pure: a request and the configuration in, an answer out. The same functions serve the embedded API
 //! server, which calls them, and a webhook, which a real one calls.
-//! Source: knative.dev/pkg `webhook/resourcesemantics`, knative/serving `cmd/webhook`.
+//! Source: knative.dev/pkg `webhook/resourcesemantics`, knative/serving `cmd/webhook`, knative/eventing `cmd/webhook`.
 
 mod annotations;
 mod certificate;
 mod config_map;
 mod container;
 mod domain_mapping;
+mod eventing;
 mod ingress;
 mod look;
 mod metadata;
@@ -26,6 +27,7 @@ mod traffic;
 mod volume;
 
 use api::{
+    convert,
     field_error::FieldErrors,
     serving::RevisionSpec,
     shape::{
@@ -36,7 +38,7 @@ use api::{
 use config::Config;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{
-    DynamicObject,
+    DynamicObject, GroupVersionKind,
     admission::{AdmissionRequest, AdmissionResponse, Operation},
     response::StatusSummary,
 };
@@ -72,17 +74,59 @@ struct Rules {
     unknown: Unknown,
     /// Fills in the spec and may change the annotations.
     default: fn(&Seen<'_>, &mut Value, &mut Annotations),
+    /// Writes labels that follow from the filled in spec.
+    label: fn(&Seen<'_>, &Value, &mut Labels),
     validate: fn(&Seen<'_>, &Value) -> FieldErrors,
+    /// The group of the annotations that say who made and who changed the object; none where `default` writes them.
+    user_group: Option<&'static str>,
+    /// The version of the request, where the rules are those of another.
+    view: Option<&'static str>,
 }
 
-type Annotations = std::collections::BTreeMap<String, String>;
+impl Rules {
+    fn eventing(
+        group: &'static str,
+        shape: &'static Struct,
+        default: fn(&Seen<'_>, &mut Value, &mut Annotations),
+        validate: fn(&Seen<'_>, &Value) -> FieldErrors,
+    ) -> Rules {
+        let unknown = Unknown::Denied;
+        let user_group = Some(group);
+        Rules { shape, unknown, default, label: no_label, validate, user_group, view: None }
+    }
 
-fn rules(group: &str, kind: &str) -> Option<Rules> {
+    /// The spec of an object, as the rules want to see it.
+    fn decode(&self, object: &DynamicObject) -> Result<Value, String> {
+        let mut spec = object.data["spec"].clone();
+        if let Some(view) = self.view {
+            convert::event_type_spec(&mut spec, view, KEPT);
+        }
+        normal(self.shape, "spec", &spec, self.unknown)
+    }
+}
+
+/// The version whose rules hold for views of it.
+const KEPT: &str = "v1beta2";
+
+type Annotations = std::collections::BTreeMap<String, String>;
+type Labels = std::collections::BTreeMap<String, String>;
+
+fn rules(kind: &GroupVersionKind) -> Option<Rules> {
     let rules = |shape, default, validate| {
-        Some(Rules { shape, unknown: Unknown::Ignored, default, validate })
+        let unknown = Unknown::Ignored;
+        Some(Rules {
+            shape,
+            unknown,
+            default,
+            label: no_label,
+            validate,
+            user_group: None,
+            view: None,
+        })
     };
+    let GroupVersionKind { group, version, kind } = kind;
     use shape::{autoscaling as a, networking as n, serving as s};
-    match (group, kind) {
+    match (&**group, &**kind) {
         ("serving.knative.dev", "Service") => {
             rules(&s::SERVICE_SPEC, serving::default_service, serving::validate_service)
         }
@@ -115,9 +159,12 @@ fn rules(group: &str, kind: &str) -> Option<Rules> {
         ("networking.internal.knative.dev", "Certificate") => {
             rules(&n::CERTIFICATE_SPEC, nothing, certificate::validate)
         }
-        _ => None,
+        _ => eventing::rules(group, version, kind),
     }
 }
+
+/// Writes no label.
+fn no_label(_: &Seen<'_>, _: &Value, _: &mut Labels) {}
 
 /// Fills in nothing.
 fn nothing(_: &Seen<'_>, _: &mut Value, _: &mut Annotations) {}
@@ -141,7 +188,7 @@ pub fn review(request: &AdmissionRequest<DynamicObject>, config: &Config) -> Adm
     checked
 }
 
-/// Applies a patch that [`default`] made, which only adds `spec` and annotations.
+/// Applies a patch that [`default`] made, which only adds `spec`, labels and annotations.
 fn apply(object: &mut DynamicObject, patch: &[u8]) {
     let operations: Vec<Value> =
         serde_json::from_slice(patch).expect("the patch is what this module wrote");
@@ -149,6 +196,9 @@ fn apply(object: &mut DynamicObject, patch: &[u8]) {
         let value = operation["value"].take();
         match operation["path"].as_str() {
             Some("/spec") => object.data["spec"] = value,
+            Some("/metadata/labels") => {
+                object.metadata.labels = serde_json::from_value(value).expect("labels are texts");
+            }
             _ => {
                 object.metadata.annotations =
                     serde_json::from_value(value).expect("annotations are texts");
@@ -161,9 +211,10 @@ fn apply(object: &mut DynamicObject, patch: &[u8]) {
 pub fn default(request: &AdmissionRequest<DynamicObject>, config: &Config) -> AdmissionResponse {
     let allowed = AdmissionResponse::from(request);
     let Some(object) = writes(request) else { return allowed };
-    let Some(rules) = rules(&request.kind.group, &request.kind.kind) else { return allowed };
+    let Some(rules) = rules(&request.kind) else { return allowed };
     let decode = |object: &DynamicObject, which: &str| {
-        normal(rules.shape, "spec", &object.data["spec"], rules.unknown)
+        rules
+            .decode(object)
             .map_err(|why| format!("mutation failed: cannot decode incoming {which} object: {why}"))
     };
     let mut spec = match decode(object, "new") {
@@ -197,6 +248,15 @@ pub fn default(request: &AdmissionRequest<DynamicObject>, config: &Config) -> Ad
     let before = object.metadata.annotations.clone().unwrap_or_default();
     let mut annotations = before.clone();
     (rules.default)(&seen, &mut spec, &mut annotations);
+    if let Some(group) = rules.user_group {
+        metadata::set_user_of(group, &seen, &spec, &mut annotations);
+    }
+    let labels_before = object.metadata.labels.clone().unwrap_or_default();
+    let mut labels = labels_before.clone();
+    (rules.label)(&seen, &spec, &mut labels);
+    if let Some(view) = rules.view {
+        convert::event_type_spec(&mut spec, KEPT, view);
+    }
 
     let mut patch = Vec::new();
     if spec != object.data["spec"] {
@@ -204,6 +264,9 @@ pub fn default(request: &AdmissionRequest<DynamicObject>, config: &Config) -> Ad
     }
     if annotations != before {
         patch.push(json!({"op": "add", "path": "/metadata/annotations", "value": annotations}));
+    }
+    if labels != labels_before {
+        patch.push(json!({"op": "add", "path": "/metadata/labels", "value": labels}));
     }
     if patch.is_empty() {
         return allowed;
@@ -222,9 +285,9 @@ pub fn validate(request: &AdmissionRequest<DynamicObject>, config: &Config) -> A
             Err(why) => denied(request, format!("validation failed: {why}")),
         };
     }
-    let Some(rules) = rules(&request.kind.group, &request.kind.kind) else { return allowed };
+    let Some(rules) = rules(&request.kind) else { return allowed };
     let decode = |object: &DynamicObject, which: &str| {
-        normal(rules.shape, "spec", &object.data["spec"], rules.unknown).map_err(|why| {
+        rules.decode(object).map_err(|why| {
             format!("decoding request failed: cannot decode incoming {which} object: {why}")
         })
     };

@@ -17,6 +17,13 @@ pub fn short_diff(root: &str, shape: &'static Struct, old: &Value, new: &Value) 
     out
 }
 
+/// The same of two values of any kind, either of which may be absent.
+pub fn kind_diff(kind: &Kind, old: Option<&Value>, new: Option<&Value>) -> String {
+    let mut out = String::new();
+    walk(kind, old, new, &format!("{{{}}}", kind.go()), &mut out);
+    out
+}
+
 fn given(value: Option<&Value>) -> Option<&Value> {
     value.filter(|value| !value.is_null())
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use api::{
     field_error::{FieldError, FieldErrors},
-    keys::serving::{CREATOR, LAST_MODIFIER},
+    keys::serving::{CREATOR, GROUP, LAST_MODIFIER},
     names::{dns_label_errors, dns_label_prefix_errors},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -53,15 +53,16 @@ pub fn owner_label(metadata: &ObjectMeta, label: &str, kind: &str) -> Option<Fie
 
 /// Writes who makes the object, or who changes its spec.
 pub fn set_user(seen: &Seen<'_>, spec: &Value, annotations: &mut Annotations) {
-    match seen.old {
-        None => {
-            annotations.insert(CREATOR.to_string(), seen.user.to_string());
-            annotations.insert(LAST_MODIFIER.to_string(), seen.user.to_string());
-        }
-        Some((_, old)) if old == spec => {}
-        Some(_) => {
-            annotations.insert(LAST_MODIFIER.to_string(), seen.user.to_string());
-        }
+    set_user_of(GROUP, seen, spec, annotations);
+}
+
+/// [`set_user`] in annotations of a group.
+pub fn set_user_of(group: &str, seen: &Seen<'_>, spec: &Value, annotations: &mut Annotations) {
+    if seen.old.is_none() {
+        annotations.insert(format!("{group}/creator"), seen.user.to_string());
+    }
+    if seen.old.is_none_or(|(_, old)| old != spec) {
+        annotations.insert(format!("{group}/lastModifier"), seen.user.to_string());
     }
 }
 

@@ -57,6 +57,11 @@ fn webhook(kind: &Kind, namespace: &str, phase: Phase) -> Option<&'static str> {
             | "networking.internal.knative.dev",
             Phase::Validate,
         ) => Some("validation.webhook.serving.knative.dev"),
+        // A channel's own controller has its webhook.
+        ("messaging.knative.dev", phase) if &*kind.kind == "InMemoryChannel" => Some(match phase {
+            Phase::Default => "inmemorychannel.eventing.knative.dev",
+            Phase::Validate => "validation.inmemorychannel.eventing.knative.dev",
+        }),
         (
             "eventing.knative.dev"
             | "messaging.knative.dev"
