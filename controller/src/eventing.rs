@@ -2,34 +2,49 @@
 //!
 //! Each kind has a module whose `plan` decides; here is what they read.
 
-use std::sync::Arc;
+use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
 
 use api::{
     condition::{Condition, FALSE, Set, TRUE},
     flows::{Parallel, Sequence},
     messaging::Subscription,
+    sinks::JobSink,
+    sources::{ContainerSource, SinkBinding},
 };
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{Api, core::DynamicObject};
+use parking_lot::Mutex;
 use runtime::{
-    cluster::{Cluster, Key, Kind},
+    cluster::{Cluster, Key, Kind, cache::Cache},
     events::Recorder,
-    plan::{Plan, Write},
-    reconcile::{Controller, PlanFn},
-    tracker::{Lookup, References},
+    plan::{Plan, Write, controller_of},
+    reconcile::{Controller, PlanFn, Reconcile},
+    tracker::{Lookup, References, object::Object},
 };
+use serde_json::Value;
+
+use crate::metadata::namespace;
 
 pub mod channel;
+pub mod container_source;
 pub mod event_type;
 pub mod flow;
+pub mod job_sink;
 pub mod parallel;
 #[cfg(test)]
 mod sample;
 pub mod sequence;
+pub mod sink_binding;
 pub mod subscription;
 pub mod template;
 
-/// Runs all controllers of Eventing until the cluster stops.
-pub async fn run(cluster: Cluster, recorder: Recorder) {
+/// Time until what could not be read is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Runs all controllers of Eventing until the cluster stops; `system_namespace` is that of the platform's own objects of
+/// Eventing.
+pub async fn run(cluster: Cluster, recorder: Recorder, system_namespace: &'static str) {
     let named = |component| (cluster.clone(), recorder.named(component));
     tokio::join!(
         with_references(named("subscription-controller"), subscription::plan),
@@ -41,6 +56,9 @@ pub async fn run(cluster: Cluster, recorder: Recorder) {
         flows(named("parallel-controller"), "Parallel", |it: &Parallel, seen, now| {
             parallel::plan(it, seen, now)
         }),
+        container_sources(named("containersource-controller")),
+        sink_bindings(named("sinkbinding-controller")),
+        job_sinks(named("jobsink-controller"), system_namespace),
     );
 }
 
@@ -86,6 +104,109 @@ async fn flows<K: Kind>(
         })
     };
     controller.run(PlanFn(plan), recorder).await;
+}
+
+async fn container_sources((cluster, recorder): (Cluster, Recorder)) {
+    let mut controller = Controller::new(&cluster);
+    let sources = controller.plans::<ContainerSource>();
+    let bindings = controller.on_owned::<SinkBinding>("ContainerSource");
+    let deployments = cluster.selected::<Deployment>("sources.knative.dev/containerSource");
+    let queue = controller.queue().clone();
+    deployments.on_change(move |change| {
+        let meta = &change.last().metadata;
+        if let Some(owner) = controller_of(meta, "ContainerSource") {
+            queue.add(Key::new(namespace(meta), &owner.name));
+        }
+    });
+    deployments.synced().await;
+    let plan = move |key: &Key, now: Timestamp| {
+        let Some(source) = sources.at(key) else { return Plan::nothing() };
+        let binding = bindings.get(&key.namespace, &container_source::binding_name(&source));
+        let its_name = container_source::deployment_name(&source);
+        let deployment = deployments.get(&key.namespace, &its_name);
+        let seen = container_source::Seen {
+            binding: binding.as_deref(),
+            deployment: deployment.as_deref(),
+            is_futile: &|write: &Write| cluster.is_futile(write),
+        };
+        container_source::plan(&source, seen, now)
+    };
+    controller.run(PlanFn(plan), recorder).await;
+}
+
+async fn job_sinks((cluster, recorder): (Cluster, Recorder), system_namespace: &'static str) {
+    let mut controller = Controller::new(&cluster);
+    let sinks = controller.plans::<JobSink>();
+    let plan = move |key: &Key, now: Timestamp| match sinks.at(key) {
+        Some(sink) => job_sink::plan(&sink, system_namespace, now),
+        None => Plan::nothing(),
+    };
+    controller.run(PlanFn(plan), recorder).await;
+}
+
+async fn sink_bindings((cluster, recorder): (Cluster, Recorder)) {
+    let mut controller = Controller::new(&cluster);
+    let bindings = SinkBindings {
+        bindings: controller.plans::<SinkBinding>(),
+        references: References::new(&cluster, controller.queue()),
+        cluster,
+        pods: Mutex::default(),
+    };
+    controller.run(bindings, recorder).await;
+}
+
+/// Plans SinkBindings, whose subjects are asked for when they are needed: they may be of any kind, and large.
+struct SinkBindings {
+    bindings: Cache<SinkBinding>,
+    references: References,
+    cluster: Cluster,
+    /// By binding and subject: the generation and the spec of the pods.
+    pods: Mutex<HashMap<Key, HashMap<Key, Pod>>>,
+}
+
+/// The generation of a subject, and the spec of its pods.
+type Pod = (i64, Arc<Value>);
+
+impl Reconcile for SinkBindings {
+    type Need = sink_binding::Need;
+
+    fn plan(&self, key: &Key, now: Timestamp) -> Plan<sink_binding::Need> {
+        self.references.plan(key, |lookup| {
+            let Some(binding) = self.bindings.at(key) else {
+                self.pods.lock().remove(key);
+                return Plan::nothing();
+            };
+            let pod = |object: &Object| {
+                let pods = self.pods.lock();
+                let (generation, pod) = pods.get(key)?.get(&object.key)?;
+                (*generation >= object.generation).then(|| pod.clone())
+            };
+            sink_binding::plan(&binding, sink_binding::Seen { lookup, pod: &pod }, now)
+        })
+    }
+
+    fn fetch(
+        self: Arc<Self>,
+        need: sink_binding::Need,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            let client = self.cluster.client().clone();
+            let kind = need.kind.api_resource();
+            let api: Api<DynamicObject> = Api::namespaced_with(client, &need.key.namespace, &kind);
+            let found = match api.get(&need.key.name).await {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::warn!(subject = %need.key, %error, "read what a SinkBinding is about");
+                    tokio::time::sleep(ASK_AGAIN).await;
+                    return;
+                }
+            };
+            let pod = found.data["spec"]["template"]["spec"].clone();
+            let generation = found.metadata.generation.unwrap_or_default().max(need.generation);
+            let mut pods = self.pods.lock();
+            pods.entry(need.binding).or_default().insert(need.key, (generation, Arc::new(pod)));
+        })
+    }
 }
 
 /// Says of `type_` what another object says of itself; `unknown` is the reason and the message where it says nothing.

@@ -88,7 +88,7 @@ pub async fn run(cluster: Cluster, config: watch::Receiver<Arc<Config>>, options
         namespaces(&world, recorder.named("namespace-controller"), &options),
         route_labels(&world, recorder.named("route-controller")),
         garbage(&world, recorder.named("revision-gc-controller")),
-        eventing::run(cluster.clone(), recorder.clone()),
+        eventing::run(cluster.clone(), recorder.clone(), ::config::EVENTING_NAMESPACE),
     );
 }
 

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod queue;
 pub mod reconcile;
 pub mod resolve;
+pub mod selector;
 pub mod telemetry;
 pub mod tracker;
 pub mod trust;
