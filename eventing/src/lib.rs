@@ -14,6 +14,7 @@ pub mod log;
 pub mod objects;
 pub mod policy;
 pub mod source;
+pub mod sources;
 pub mod spec;
 pub mod state;
 pub mod subscriber;

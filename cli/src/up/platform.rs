@@ -229,6 +229,7 @@ impl Platform {
         let courier: Arc<dyn Courier> = Arc::new(ways.clone());
         let store = Files::open(&place::events(data_dir), clock)
             .with_context(|| format!("open the events in {}", data_dir.display()))?;
+        eventing::sources::start(&cluster, &recorder, &courier);
         let with = Surroundings { store: Arc::new(store), courier, clock };
         let dispatcher = Dispatcher::start(&cluster, with, &recorder.named("weft-broker"), &home);
         let ingress = Ingress::new(dispatcher, clock, home.clone(), BODY_LIMIT);
