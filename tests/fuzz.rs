@@ -4,6 +4,8 @@
 mod apply;
 #[path = "fuzz/cesql.rs"]
 mod cesql;
+#[path = "fuzz/events.rs"]
+mod events;
 #[path = "fuzz/filters.rs"]
 mod filters;
 #[path = "fuzz/http1.rs"]

@@ -4,32 +4,62 @@
 //! Source: CloudEvents 1.0.2 `spec.md`; where it leaves room, what upstream's SDK (sdk-go `event`, Go's `net/url`,
 //! `mime`, `time`) takes.
 
-use super::{SpecVersion, media};
+use super::SpecVersion;
 
-/// What is wrong with the value of an attribute of the core; attributes that are not of the core may be anything.
-pub fn core(version: SpecVersion, name: &str, value: &str) -> Result<(), &'static str> {
-    match (version, name) {
-        (_, "id" | "type" | "subject") => present(value),
-        (_, "source") => present(value).and_then(|()| uri_reference(value)),
-        (_, "time") => time(value),
-        (_, "datacontenttype") => media_type(value),
-        (SpecVersion::V1, "dataschema") => absolute_uri(value),
-        (SpecVersion::V03, "schemaurl") => present(value).and_then(|()| uri_reference(value)),
-        (SpecVersion::V03, "datacontentencoding") => match value.trim() {
-            it if it.eq_ignore_ascii_case("base64") => Ok(()),
-            _ => Err("must be base64"),
-        },
-        _ => Ok(()),
-    }
+/// The attributes that a version of the specification defines, whose values are strings of a certain form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Core {
+    Type,
+    Source,
+    Id,
+    Subject,
+    Time,
+    ContentType,
+    /// `dataschema` of 1.0.
+    Schema,
+    /// `schemaurl` of 0.3.
+    SchemaUrl,
+    /// `datacontentencoding` of 0.3.
+    Encoding,
+    SpecVersion,
 }
 
-/// Whether the attribute is one of the core, whose values are strings.
-pub fn is_core(version: SpecVersion, name: &str) -> bool {
-    match name {
-        "id" | "type" | "subject" | "source" | "time" | "datacontenttype" | "specversion" => true,
-        "dataschema" => version == SpecVersion::V1,
-        "schemaurl" | "datacontentencoding" => version == SpecVersion::V03,
-        _ => false,
+impl Core {
+    /// What such a name means; nothing if it is an extension's.
+    pub fn of(version: SpecVersion, name: &str) -> Option<Core> {
+        let core = match name.as_bytes() {
+            b"type" => Core::Type,
+            b"source" => Core::Source,
+            b"id" => Core::Id,
+            b"subject" => Core::Subject,
+            b"time" => Core::Time,
+            b"datacontenttype" => Core::ContentType,
+            b"dataschema" if version == SpecVersion::V1 => Core::Schema,
+            b"schemaurl" if version == SpecVersion::V03 => Core::SchemaUrl,
+            b"datacontentencoding" if version == SpecVersion::V03 => Core::Encoding,
+            b"specversion" => Core::SpecVersion,
+            _ => return None,
+        };
+        Some(core)
+    }
+
+    /// What is wrong with a value.
+    pub fn check(self, value: &str) -> Result<(), &'static str> {
+        match self {
+            Core::Type | Core::Id | Core::Subject => present(value),
+            Core::Source | Core::SchemaUrl => present(value).and_then(|()| uri_reference(value)),
+            Core::Time => time(value),
+            Core::ContentType => match behind_media_type(value) {
+                Some("") => Ok(()),
+                _ => Err("is no media type"),
+            },
+            Core::Schema => absolute_uri(value),
+            Core::Encoding => match value.trim() {
+                it if it.eq_ignore_ascii_case("base64") => Ok(()),
+                _ => Err("must be base64"),
+            },
+            Core::SpecVersion => Err("cannot be changed"),
+        }
     }
 }
 
@@ -40,10 +70,9 @@ pub fn is_name(name: &str) -> bool {
 }
 
 fn present(value: &str) -> Result<(), &'static str> {
-    match value.trim().is_empty() {
-        true => Err("must not be empty"),
-        false => Ok(()),
-    }
+    let is_present =
+        value.starts_with(|it: char| it.is_ascii_graphic()) || !value.trim().is_empty();
+    if is_present { Ok(()) } else { Err("must not be empty") }
 }
 
 /// The scheme of a URI and what follows it, or nothing where it has none.
@@ -64,6 +93,12 @@ fn scheme(value: &str) -> Result<Option<(&str, &str)>, &'static str> {
 
 /// Characters that RFC 3986 wants percent-encoded are let through, as upstream does; nothing here depends on them.
 fn uri_reference(value: &str) -> Result<(), &'static str> {
+    // The most usual ones need no second look.
+    let is_path =
+        |it| matches!(it, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_');
+    if value.bytes().all(is_path) {
+        return Ok(());
+    }
     if value.contains(|it: char| it.is_ascii_control()) {
         return Err("is no URI reference: it has a control character");
     }
@@ -163,40 +198,34 @@ fn time(value: &str) -> Result<(), &'static str> {
     }
 }
 
-/// RFC 2046, with parameters; a type without a subtype is let through, as upstream does.
-fn media_type(value: &str) -> Result<(), &'static str> {
-    const WRONG: &str = "is no media type";
-    let is_token = |it: &str| !it.is_empty() && it.bytes().all(is_token_byte);
-    let essence = media::essence(value);
-    let (kind, subtype) = essence.split_once('/').unwrap_or((essence, "x"));
-    if !is_token(kind) || !is_token(subtype) {
-        return Err(WRONG);
+/// What follows a media type and its parameters (RFC 2046); nothing if none is there. A type without a subtype is let
+/// through, as upstream does.
+fn behind_media_type(value: &str) -> Option<&str> {
+    let blanks = [' ', '\t'];
+    let mut rest = behind_token(value.trim_start_matches(blanks))?;
+    if let Some(subtype) = rest.strip_prefix('/') {
+        rest = behind_token(subtype)?;
     }
-    let mut rest = value.find(';').map_or("", |at| &value[at..]);
     loop {
-        rest = rest.trim_start_matches([' ', '\t']);
-        let Some(parameter) = rest.strip_prefix(';') else { break };
-        let parameter = parameter.trim_start_matches([' ', '\t']);
+        rest = rest.trim_start_matches(blanks);
+        let Some(parameter) = rest.strip_prefix(';') else { return Some(rest) };
+        let parameter = parameter.trim_start_matches(blanks);
         if parameter.is_empty() {
-            return Ok(());
+            return Some(parameter);
         }
-        let (name, value) = parameter.split_once('=').ok_or(WRONG)?;
-        if !is_token(name.trim_matches([' ', '\t'])) {
-            return Err(WRONG);
-        }
-        let value = value.trim_start_matches([' ', '\t']);
+        let behind_name = behind_token(parameter)?.trim_start_matches(blanks);
+        let value = behind_name.strip_prefix('=')?.trim_start_matches(blanks);
         rest = match value.strip_prefix('"') {
-            Some(quoted) => behind_quote(quoted).ok_or(WRONG)?,
-            None => {
-                let end = value.bytes().position(|it| !is_token_byte(it)).unwrap_or(value.len());
-                if end == 0 {
-                    return Err(WRONG);
-                }
-                &value[end..]
-            }
+            Some(quoted) => behind_quote(quoted)?,
+            None => behind_token(value)?,
         };
     }
-    if rest.is_empty() { Ok(()) } else { Err(WRONG) }
+}
+
+fn behind_token(value: &str) -> Option<&str> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let end = value.bytes().position(|it| !is_token(it)).unwrap_or(value.len());
+    (end > 0).then(|| &value[end..])
 }
 
 /// What follows the closing quote.
@@ -210,8 +239,4 @@ fn behind_quote(quoted: &str) -> Option<&str> {
         }
     }
     None
-}
-
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

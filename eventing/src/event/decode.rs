@@ -20,10 +20,12 @@ use smallvec::SmallVec;
 use super::{
     ARRIVAL, Event, Rejected, SpecVersion,
     draft::{Draft, Origin, kind_of, shortened, twice},
-    media,
+    media::{self, Envelope},
     record::Kind,
 };
 
+/// The header that says that a message carries an event.
+const SPEC_VERSION: HeaderName = HeaderName::from_static("ce-specversion");
 /// Most events of a batch. Large producers send batches of up to 5000, and each event keeps the headers of all.
 const BATCH_LIMIT: usize = 5000;
 /// Most members of the JSON object of an event: more are no attributes, which says [`Draft::finish`] better.
@@ -52,13 +54,10 @@ pub enum Mode {
 /// An envelope wins over headers. An envelope in another format than JSON is none, but may be data in binary mode.
 pub fn mode(headers: &HeaderMap) -> Option<Mode> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
-    let essence = media::essence(content_type.unwrap_or_default());
-    if essence.eq_ignore_ascii_case("application/cloudevents+json") {
-        Some(Mode::Structured)
-    } else if essence.eq_ignore_ascii_case("application/cloudevents-batch+json") {
-        Some(Mode::Batched)
-    } else {
-        headers.contains_key("ce-specversion").then_some(Mode::Binary)
+    match media::envelope(content_type.unwrap_or_default()) {
+        Some(Envelope::One) => Some(Mode::Structured),
+        Some(Envelope::Batch) => Some(Mode::Batched),
+        None => headers.contains_key(SPEC_VERSION).then_some(Mode::Binary),
     }
 }
 
@@ -101,11 +100,11 @@ pub fn batch(
 }
 
 fn binary(headers: &HeaderMap, body: &[u8], arrival: Option<&str>) -> Result<Event, Rejected> {
-    let version = headers.get("ce-specversion").map_or(&b""[..], |it| it.as_bytes());
+    let version = headers.get(SPEC_VERSION).map_or(&b""[..], |it| it.as_bytes());
     let version = std::str::from_utf8(version).unwrap_or_default();
     let mut draft = Draft::new(spec_version(version, Origin::Headers)?, Origin::Headers);
     draft.data = (!body.is_empty()).then_some(Cow::Borrowed(body));
-    let mut versions = 0;
+    let (mut versions, mut content_types) = (0, 0);
     for (name, value) in headers {
         let attribute = match name.as_str().strip_prefix("ce-") {
             Some("specversion") => {
@@ -120,9 +119,14 @@ fn binary(headers: &HeaderMap, body: &[u8], arrival: Option<&str>) -> Result<Eve
             }
             Some(ARRIVAL) if arrival.is_some() => continue,
             Some(attribute) => attribute,
-            // An empty one says nothing, for HTTP and for upstream.
-            None if *name == header::CONTENT_TYPE && value.is_empty() => continue,
-            None if *name == header::CONTENT_TYPE => "datacontenttype",
+            None if *name == header::CONTENT_TYPE => {
+                content_types += 1;
+                // An empty one says nothing, for HTTP and for upstream.
+                if value.is_empty() {
+                    continue;
+                }
+                "datacontenttype"
+            }
             None => {
                 if is_passed(name) {
                     draft.passed.push((name.as_str(), value.as_bytes()));
@@ -138,6 +142,9 @@ fn binary(headers: &HeaderMap, body: &[u8], arrival: Option<&str>) -> Result<Eve
     }
     if versions > 1 {
         return Err(twice(Origin::Headers, "specversion"));
+    }
+    if content_types > 1 {
+        return Err(twice(Origin::Headers, "datacontenttype"));
     }
     arrived(&mut draft, arrival);
     draft.finish()

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
-    Event, HOPS, Rejected, SpecVersion, check,
+    Event, HOPS, Rejected, SpecVersion,
+    check::{self, Core},
     record::{self, Kind, Notes, Parts},
 };
 
@@ -29,6 +30,9 @@ const ATTRIBUTES_BYTES: usize = 60 * 1024;
 const PASSED_LIMIT: usize = 32;
 /// Most bytes of the headers that pass through. Each event of a batch keeps its own copy of them.
 const PASSED_BYTES: usize = 8 * 1024;
+
+/// The attributes that every event has, in the order of a record.
+const FIRST: [(Core, &str); 3] = [(Core::Type, "type"), (Core::Source, "source"), (Core::Id, "id")];
 
 pub struct Draft<'a> {
     pub version: SpecVersion,
@@ -109,18 +113,7 @@ impl<'a> Draft<'a> {
 
     /// The event, if it is one.
     pub fn finish(mut self) -> Result<Event, Rejected> {
-        for (place, name) in ["type", "source", "id"].into_iter().enumerate() {
-            let Some(at) = self.attributes.iter().position(|it| it.name == name) else {
-                return Err(Rejected(format!("{} is missing", self.origin.place(name))));
-            };
-            self.attributes.swap(place, at);
-        }
-        for (at, attribute) in self.attributes.iter().enumerate() {
-            self.check(attribute).map_err(|why| self.wrong(attribute, why))?;
-            if self.attributes[..at].iter().any(|it| it.name == attribute.name) {
-                return Err(twice(self.origin, &attribute.name));
-            }
-        }
+        self.check_attributes()?;
         self.check_sizes()?;
         let attributes = self.attributes.iter();
         let bytes = record::write(Parts {
@@ -134,21 +127,52 @@ impl<'a> Draft<'a> {
         Ok(Event { bytes: Bytes::from(bytes) })
     }
 
-    fn check(&self, attribute: &Attribute<'_>) -> Result<(), &'static str> {
-        let Attribute { name, value, kind } = attribute;
-        if !check::is_name(name) {
-            return Err(
-                "is no attribute's: names are of the letters a to z and digits, and not data",
-            );
-        }
-        if check::is_core(self.version, name) {
-            if name == "specversion" {
-                return Err("cannot be changed");
+    /// Checks the attributes, and puts those first that every event has.
+    fn check_attributes(&mut self) -> Result<(), Rejected> {
+        let mut seen = 0u16;
+        let mut first = [usize::MAX; 3];
+        for (at, attribute) in self.attributes.iter().enumerate() {
+            let core = Core::of(self.version, &attribute.name);
+            let is_again = match core {
+                Some(core) => seen & 1 << core as u16 != 0,
+                None => self.attributes[..at].iter().any(|it| it.name == attribute.name),
+            };
+            if is_again {
+                return Err(twice(self.origin, &attribute.name));
             }
-            if matches!(kind, Kind::Boolean | Kind::Integer) {
+            self.check(attribute, core).map_err(|why| self.wrong(attribute, why))?;
+            if let Some(core) = core {
+                seen |= 1 << core as u16;
+                if let Some(place) = FIRST.iter().position(|it| it.0 == core) {
+                    first[place] = at;
+                }
+            }
+        }
+        for (place, (_, name)) in FIRST.iter().enumerate() {
+            let at = first[place];
+            if at == usize::MAX {
+                return Err(Rejected(format!("{} is missing", self.origin.place(name))));
+            }
+            self.attributes.swap(place, at);
+            // What was at this place is now where that one was.
+            first.iter_mut().filter(|it| **it == place).for_each(|it| *it = at);
+        }
+        Ok(())
+    }
+
+    fn check(&self, attribute: &Attribute<'_>, core: Option<Core>) -> Result<(), &'static str> {
+        let Attribute { name, value, kind } = attribute;
+        match core {
+            Some(_) if matches!(kind, Kind::Boolean | Kind::Integer) => {
                 return Err("must be a string");
             }
-            check::core(self.version, name, value)?;
+            Some(core) => core.check(value)?,
+            None if !check::is_name(name) => {
+                return Err(
+                    "is no attribute's: names are of the letters a to z and digits, and not data",
+                );
+            }
+            None => {}
         }
         let longest = if self.origin == Origin::Given { record::NAME_LIMIT } else { NAME_LIMIT };
         if name.len() > longest {

@@ -22,8 +22,17 @@ pub const BATCH: &str = "application/cloudevents-batch+json";
 /// Sets the headers of the event in binary mode, and gives the body. Neither values nor data are copied.
 ///
 /// [`Event::hops`] and [`Event::passed`] are not set: see [`hops`] and [`passed`].
+///
+/// An event whose data is an envelope leaves in structured mode: with the content type of its data, receivers would take
+/// that envelope for the event, and get one that no filter has seen.
 pub fn binary(event: &Event, headers: &mut HeaderMap) -> Bytes {
     let bytes = event.stored_bytes();
+    let mut fields = record::attributes(bytes);
+    let content_type = fields.find(|it| it.name == b"datacontenttype");
+    if content_type.is_some_and(|it| media::envelope(text(it.value)).is_some()) {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(STRUCTURED));
+        return structured(event).into();
+    }
     headers.reserve(bytes[3] as usize + 2);
     let version = HeaderValue::from_static(event.spec_version().text());
     headers.insert(const { HeaderName::from_static("ce-specversion") }, version);

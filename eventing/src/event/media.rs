@@ -2,6 +2,25 @@
 //!
 //! Pure: text to values.
 
+/// What a body is that holds events whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Envelope {
+    One,
+    Batch,
+}
+
+/// The envelope in JSON that a content type says; nothing for others.
+pub fn envelope(content_type: &str) -> Option<Envelope> {
+    let essence = essence(content_type);
+    if essence.eq_ignore_ascii_case(super::encode::STRUCTURED) {
+        Some(Envelope::One)
+    } else if essence.eq_ignore_ascii_case(super::encode::BATCH) {
+        Some(Envelope::Batch)
+    } else {
+        None
+    }
+}
+
 /// The media type alone, without parameters and blanks. Compare it without regard to case.
 pub fn essence(content_type: &str) -> &str {
     let end = content_type.find(';').unwrap_or(content_type.len());

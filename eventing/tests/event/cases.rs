@@ -97,6 +97,21 @@ fn an_envelope_wins_over_headers() {
 }
 
 #[test]
+fn an_event_within_an_event_is_not_taken_for_it() {
+    let inner = object("").replace("\"1\"", "\"inner\"");
+    for content_type in ["Application/CloudEvents+JSON; a=b", "application/cloudevents-batch+json"]
+    {
+        let members = format!(r#","datacontenttype":"{content_type}","data":{inner}"#);
+        let outer =
+            decode::one(&envelope(), object(&members).as_bytes(), None).expect("it is good");
+        let mut left = HeaderMap::new();
+        let body = encode::binary(&outer, &mut left);
+        assert_eq!(left, envelope(), "{content_type}");
+        assert_eq!(decode::one(&left, &body, None), Ok(outer), "{content_type}");
+    }
+}
+
+#[test]
 fn an_envelope_keeps_types_and_the_text_of_its_data() {
     // Members; the attribute x; the data; the headers x and content-type that leave; the members that leave.
     type Case<'a> = (&'a str, Option<Value<'a>>, Option<&'a [u8]>, [&'a str; 2], &'a str);
@@ -316,6 +331,7 @@ fn what_is_no_event_is_refused_with_a_sentence() {
         (&[("ce-subject", "")], "the header ce-subject must not be empty"),
         (&[("ce-id", "1"), ("ce-id", "2")], "the header ce-id is there twice"),
         (&[("content-type", "a/b"), ("content-type", "a/c")], "the header content-type is there twice"),
+        (&[("content-type", ""), ("content-type", "application/cloudevents+json")], "the header content-type is there twice"),
         (&[("ce-datacontenttype", "a/b")], "the header ce-datacontenttype must not be there: content-type says it"),
         (&[("content-type", "a/b/c")], "the header content-type is no media type (it is \"a/b/c\")"),
         (&[("ce-data", "x")], "the header ce-data is no attribute's: names are of the letters a to z and digits, and not data (it is \"x\")"),
