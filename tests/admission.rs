@@ -44,11 +44,14 @@ impl Server {
     async fn start() -> Server {
         let api = Api::open(Options::in_memory(Clock::start())).unwrap();
         let config = Arc::new(RwLock::new(Config::default()));
-        let (for_default, for_validate, for_pod) = (config.clone(), config.clone(), config.clone());
+        let (for_default, for_validate) = (config.clone(), config.clone());
+        let (for_pod, for_access) = (config.clone(), config.clone());
         api.set_admission(Admission {
             default: Arc::new(move |request| admission::default(request, &for_default.read())),
             validate: Arc::new(move |request| admission::validate(request, &for_validate.read())),
             pod: Arc::new(move |request| admission::pod(request, &for_pod.read())),
+            job: Arc::new(admission::job),
+            access: Arc::new(move |request| admission::access(request, &for_access.read())),
         });
         let server = Server { api, config };
         for crd in api::crd::crds() {
@@ -82,6 +85,17 @@ impl Server {
     ) -> Answer {
         let groups = vec!["system:masters".to_owned(), "system:authenticated".to_owned()];
         let user = User { name: user.to_owned(), groups, ..User::default() };
+        self.ask_as(user, method, path, headers, body).await
+    }
+
+    async fn ask_as(
+        &self,
+        user: User,
+        method: &str,
+        path: &str,
+        headers: &Value,
+        body: Option<String>,
+    ) -> Answer {
         let mut request = Request::builder().method(Method::try_from(method).unwrap()).uri(path);
         for (name, value) in headers.as_object().into_iter().flatten() {
             request = request.header(name, value.as_str().unwrap());
@@ -287,4 +301,149 @@ async fn a_dry_run_tries_the_pod() {
     let answer = ask("POST", format!("{services}?dryRun=All"), service("good", "main")).await;
     let message = answer.body["message"].as_str().unwrap_or_default();
     assert!(message.contains("exceeded quota: none, requested: pods=1"), "{message}");
+}
+
+/// A user without any group.
+async fn as_nobody(server: &Server, method: &str, path: &str, body: Value) -> Answer {
+    let user = User { name: "ann".to_owned(), ..User::default() };
+    server.ask_as(user, method, path, &json!({}), Some(body.to_string())).await
+}
+
+#[tokio::test]
+async fn event_types_are_the_same_in_all_versions() {
+    let server = Server::start().await;
+    let path =
+        |version: &str| format!("/apis/eventing.knative.dev/{version}/namespaces/kn-a/eventtypes");
+    let ask = async |method: &str, path: String, headers: Value, body: Option<Value>| {
+        server.ask(method, &path, "kn-admin", &headers, body.map(|body| body.to_string())).await
+    };
+    let old = json!({
+        "apiVersion": "eventing.knative.dev/v1beta1",
+        "kind": "EventType",
+        "metadata": { "name": "old" },
+        "spec": { "type": "a.b", "source": "http://s", "broker": "default" },
+    });
+    let answer = ask("POST", path("v1beta1"), json!({}), Some(old)).await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    assert!(answer.warnings.iter().any(|it| it.contains("v1beta1 EventType is deprecated")));
+    assert_eq!(answer.body["apiVersion"], "eventing.knative.dev/v1beta1");
+    let reference =
+        json!({ "apiVersion": "eventing.knative.dev/v1", "kind": "Broker", "name": "default" });
+    let attributes = json!([
+        { "name": "specversion", "required": true },
+        { "name": "id", "required": true },
+        { "name": "type", "required": true, "value": "a.b" },
+        { "name": "source", "required": true, "value": "http://s" },
+    ]);
+    let one = |version: &str| format!("{}/old", path(version));
+    let kept = ask("GET", one("v1beta2"), json!({}), None).await.body;
+    assert_eq!(
+        kept["spec"],
+        json!({ "type": "a.b", "source": "http://s", "reference": reference })
+    );
+    let newest = ask("GET", one("v1beta3"), json!({}), None).await.body;
+    assert_eq!(newest["spec"], json!({ "attributes": attributes, "reference": reference }));
+    // What is written in the newest version is read in the older ones; what they do not know is lost.
+    let mut changed = newest.clone();
+    changed["spec"]["attributes"][2]["value"] = json!("c.d");
+    changed["spec"]["attributes"].as_array_mut().unwrap().push(json!({ "name": "more" }));
+    let answer = ask("PUT", one("v1beta3"), json!({}), Some(changed)).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(answer.body["spec"]["attributes"].as_array().unwrap().len(), 4);
+    assert_eq!(ask("GET", one("v1beta1"), json!({}), None).await.body["spec"]["type"], "c.d");
+    // Lists, and columns.
+    let list = ask("GET", path("v1beta3"), json!({}), None).await.body;
+    assert_eq!(list["items"][0]["spec"]["attributes"][2]["value"], "c.d");
+    let table = json!({ "accept": "application/json;as=Table;v=v1;g=meta.k8s.io" });
+    for version in ["v1beta1", "v1beta2", "v1beta3"] {
+        let rows = ask("GET", path(version), table.clone(), None).await.body;
+        assert_eq!(rows["rows"][0]["cells"][1], "c.d", "{version}: {rows}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_sink_is_tried_before_it_is_stored() {
+    let server = Server::start().await;
+    let path = "/apis/sinks.knative.dev/v1alpha1/namespaces/kn-a/jobsinks";
+    let sink = |pod: Value| {
+        json!({
+            "apiVersion": "sinks.knative.dev/v1alpha1",
+            "kind": "JobSink",
+            "metadata": { "name": "sink" },
+            "spec": { "job": { "spec": { "template": { "spec": pod } } } },
+        })
+    };
+    let container = json!({ "name": "main", "image": "dev.local/hello:v1" });
+    let ask = async |body: Value| {
+        server.ask("POST", path, "kn-admin", &json!({}), Some(body.to_string())).await
+    };
+    let answer = ask(sink(json!({ "containers": [container] }))).await;
+    let message = answer.body["message"].as_str().unwrap_or_default();
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    assert!(message.contains("validation failed: Job.batch \"sink"), "{message}");
+    assert!(message.contains("spec.template.spec.restartPolicy"), "{message}");
+    assert!(message.ends_with(": spec.job"), "{message}");
+    let answer = ask(sink(json!({ "containers": [container], "restartPolicy": "Never" }))).await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    let jobs = "/apis/batch/v1/namespaces/kn-a/jobs";
+    let jobs = server.ask("GET", jobs, "kn-admin", &json!({}), None).await.body;
+    assert_eq!(jobs["items"], json!([]));
+}
+
+#[tokio::test]
+async fn who_subscribes_to_another_namespace_needs_a_right_there() {
+    let server = Server::start().await;
+    let features = format!("{EVENTING_CONFIG_MAPS}/config-features");
+    let headers = json!({ "content-type": "application/merge-patch+json" });
+    let on = json!({ "data": { "cross-namespace-event-links": "enabled" } }).to_string();
+    server.ask("PATCH", &features, "kn-admin", &headers, Some(on)).await;
+    server.reload().await;
+    let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces";
+    let role = |namespace: &str, rule: Value| {
+        (
+            format!("{roles}/{namespace}"),
+            json!({ "metadata": { "name": "ann" }, "rules": [rule] }),
+            json!({
+                "metadata": { "name": "ann" },
+                "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "ann" },
+                "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ann" }],
+            }),
+        )
+    };
+    let grant = async |namespace: &str, rule: Value| {
+        let (path, role, binding) = role(namespace, rule);
+        server.create(&format!("{path}/roles"), role).await;
+        server.create(&format!("{path}/rolebindings"), binding).await;
+    };
+    let groups = json!(["eventing.knative.dev"]);
+    grant("kn-a", json!({ "apiGroups": groups, "resources": ["triggers"], "verbs": ["create"] }))
+        .await;
+    let trigger = json!({
+        "apiVersion": "eventing.knative.dev/v1",
+        "kind": "Trigger",
+        "metadata": { "name": "t" },
+        "spec": {
+            "brokerRef": { "apiVersion": "eventing.knative.dev/v1", "kind": "Broker",
+                "name": "b", "namespace": "kn-c" },
+            "subscriber": { "uri": "http://x" },
+        },
+    });
+    let path = "/apis/eventing.knative.dev/v1/namespaces/kn-a/triggers";
+    let answer = as_nobody(&server, "POST", path, trigger.clone()).await;
+    let message = answer.body["message"].as_str().unwrap_or_default();
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    assert!(
+        message.ends_with(
+            "validation failed: user ann is not authorized to get target resource in namespace: kn-c: \
+             spec.BrokerNamespace"
+        ),
+        "{message}"
+    );
+    grant(
+        "kn-c",
+        json!({ "apiGroups": groups, "resources": ["brokers"], "verbs": ["knsubscribe"] }),
+    )
+    .await;
+    let answer = as_nobody(&server, "POST", path, trigger).await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
 }

@@ -28,7 +28,9 @@ mod volume;
 
 use api::{
     convert,
+    duck::KReference,
     field_error::FieldErrors,
+    keys::eventing::{GROUP, MESSAGING_GROUP, SINKS_GROUP},
     serving::RevisionSpec,
     shape::{
         self, Struct,
@@ -36,7 +38,9 @@ use api::{
     },
 };
 use config::Config;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{
+    api::authorization::v1::ResourceAttributes, apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::core::{
     DynamicObject, GroupVersionKind,
     admission::{AdmissionRequest, AdmissionResponse, Operation},
@@ -344,6 +348,67 @@ pub fn pod(request: &AdmissionRequest<DynamicObject>, config: &Config) -> Option
     let spec: RevisionSpec = serde_json::from_value(spec.clone()).ok()?;
     let pod = deployment::sample(spec, namespace(request, &object.metadata), config);
     Some(serde_json::to_value(pod).expect("objects are plain data"))
+}
+
+/// The job that a JobSink makes, for trying whether it could be made.
+/// Source: knative/eventing `pkg/apis/sinks/v1alpha1/job_sink_validation.go`.
+pub fn job(request: &AdmissionRequest<DynamicObject>) -> Option<Value> {
+    let object = writes(request)?;
+    if request.kind.group != SINKS_GROUP || request.kind.kind != "JobSink" {
+        return None;
+    }
+    let mut job = object.data.get("spec")?.get("job")?.clone();
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    job["apiVersion"] = "batch/v1".into();
+    job["kind"] = "Job".into();
+    if !job["metadata"].is_object() {
+        job["metadata"] = json!({});
+    }
+    job["metadata"]["generateName"] = name.into();
+    job["metadata"]["namespace"] = namespace(request, &object.metadata).into();
+    Some(job)
+}
+
+/// What else the author must be allowed to do: to subscribe to a Broker or a channel of another namespace. With it comes the
+/// denial of who may not.
+/// Source: knative/eventing `pkg/crossnamespace/validation.go`.
+pub fn access(
+    request: &AdmissionRequest<DynamicObject>,
+    config: &Config,
+) -> Option<(ResourceAttributes, String)> {
+    let object = writes(request)?;
+    let field = match (&*request.kind.group, &*request.kind.kind) {
+        (GROUP, "Trigger") => "brokerRef",
+        (MESSAGING_GROUP, "Subscription") => "channel",
+        _ => return None,
+    };
+    if !config.eventing.features.cross_namespace_event_links {
+        return None;
+    }
+    let reference: KReference =
+        serde_json::from_value(object.data.get("spec")?.get(field)?.clone()).ok()?;
+    let other = reference.namespace.filter(|other| !other.is_empty())?;
+    if other == namespace(request, &object.metadata) {
+        return None;
+    }
+    let version = reference.api_version.unwrap_or_default();
+    let group = reference.group.filter(|group| !group.is_empty());
+    let group = group.unwrap_or_else(|| version.split('/').next().unwrap_or_default().to_string());
+    let user = request.user_info.username.as_deref().unwrap_or_default();
+    let kind = &reference.kind;
+    let denial = format!(
+        "validation failed: user {user} is not authorized to get target resource in namespace: {other}: \
+         spec.{kind}Namespace"
+    );
+    let right = ResourceAttributes {
+        verb: Some("knsubscribe".to_string()),
+        group: Some(group),
+        resource: Some(format!("{}s", kind.to_lowercase())),
+        namespace: Some(other),
+        name: Some(reference.name),
+        ..ResourceAttributes::default()
+    };
+    Some((right, denial))
 }
 
 /// The object, when the request creates or changes one; status is its controller's own business.

@@ -112,6 +112,8 @@ impl Cluster {
             default: Arc::new(move |it| controller::admission::default(it, &defaulting.borrow())),
             validate: Arc::new(move |it| controller::admission::validate(it, &validating.borrow())),
             pod: Arc::new(move |it| controller::admission::pod(it, &trying.borrow())),
+            job: Arc::new(controller::admission::job),
+            access: Arc::new(|_| None),
         });
 
         let workloads = workloads::start(api.client(), clock, certificate.pem().to_owned());

@@ -92,6 +92,8 @@ impl Platform {
             default: Arc::new(move |it| controller::admission::default(it, &default.borrow())),
             validate: Arc::new(move |it| controller::admission::validate(it, &validate.borrow())),
             pod: Arc::new(move |it| controller::admission::pod(it, &pod.borrow())),
+            job: Arc::new(controller::admission::job),
+            access: Arc::new(|_| None),
         });
         autoscaler::drive::Autoscaler::start(
             &cluster,

@@ -138,7 +138,8 @@ impl Platform {
         let recorder = Recorder::start(&cluster, "weft");
         let live = live::watch(&cluster, &system, Some(&eventing), &recorder).await;
 
-        let (defaulting, validating, trying) = (live.clone(), live.clone(), live.clone());
+        let (defaulting, validating, trying, asking) =
+            (live.clone(), live.clone(), live.clone(), live.clone());
         api.set_admission(Admission {
             default: Arc::new(move |request| {
                 controller::admission::default(request, &defaulting.borrow())
@@ -147,6 +148,10 @@ impl Platform {
                 controller::admission::validate(request, &validating.borrow())
             }),
             pod: Arc::new(move |request| controller::admission::pod(request, &trying.borrow())),
+            job: Arc::new(controller::admission::job),
+            access: Arc::new(move |request| {
+                controller::admission::access(request, &asking.borrow())
+            }),
         });
 
         // What a cluster runs besides: controllers of workloads, and a node.

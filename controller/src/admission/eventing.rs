@@ -14,6 +14,8 @@ mod policy;
 mod request_reply;
 mod source;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod transform;
 mod trigger;
 

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use kube::core::DynamicObject;
 use kube::core::admission::{AdmissionRequest, AdmissionResponse};
 use serde_json::{Value, json};
 
+use super::authorize::{self, Attributes};
 use super::call::Call;
 use super::create;
 use super::path::Path;
-use super::query::{Query, WriteOptions};
+use super::query::{FieldValidation, Query, WriteOptions};
 use super::status::{Refusal, Status};
 use super::user::User;
 use crate::kinds::Kind;
@@ -27,13 +29,22 @@ pub struct Admission {
     pub validate: Decide,
     /// For a dry run of an object, the pod that it would lead to: whether that could be made decides, too.
     pub pod: Preview,
+    /// The job that an object would lead to: whether that could be made decides, dry run or not.
+    pub job: Preview,
+    /// What else the author of an object must be allowed to do.
+    pub access: Access,
 }
 
 /// One decision.
 pub type Decide = Arc<dyn Fn(&AdmissionRequest<DynamicObject>) -> AdmissionResponse + Send + Sync>;
 
-/// A pod that is not to be stored; none for objects that lead to none.
+/// A pod or job that is not to be stored; none for objects that lead to none.
 pub type Preview = Arc<dyn Fn(&AdmissionRequest<DynamicObject>) -> Option<Value> + Send + Sync>;
+
+/// A right, and the denial of who does not have it; none for objects that need no other right.
+pub type Access = Arc<
+    dyn Fn(&AdmissionRequest<DynamicObject>) -> Option<(ResourceAttributes, String)> + Send + Sync,
+>;
 
 /// The two times at which the platform is asked.
 #[derive(Clone, Copy, PartialEq)]
@@ -120,18 +131,37 @@ pub fn validate(
 /// Asks whether the pod could be made that an object of a dry run would lead to.
 /// Source: knative/serving `pkg/webhook/podspec_dryrun.go`.
 fn try_pod(call: &Call<'_>, pod: Value) -> Result<(), String> {
-    let Some(kind) = call.server.registry.find("", "v1", "pods") else { return Ok(()) };
+    try_creation(call, ("", "v1", "pods"), pod).map_err(|why| {
+        format!("validation callback failed: dry run failed with {why}: spec.template")
+    })
+}
+
+/// Asks whether the job could be made that an object would lead to.
+/// Source: knative/eventing `pkg/apis/sinks/v1alpha1/job_sink_validation.go`.
+fn try_job(call: &Call<'_>, job: Value) -> Result<(), String> {
+    try_creation(call, ("batch", "v1", "jobs"), job)
+        .map_err(|why| format!("validation failed: {why}: spec.job"))
+}
+
+/// Makes an object without storing it; the error says why it could not be made.
+fn try_creation(
+    call: &Call<'_>,
+    (group, version, resource): (&str, &str, &str),
+    object: Value,
+) -> Result<(), String> {
+    let Some(kind) = call.server.registry.find(group, version, resource) else { return Ok(()) };
     let mut creation = Call {
         server: call.server,
         user: User::platform(),
         path: Path {
-            version: "v1".to_owned(),
+            group: group.to_owned(),
+            version: version.to_owned(),
             namespace: call.path.namespace.clone(),
             namespaced: true,
-            resource: "pods".to_owned(),
+            resource: resource.to_owned(),
             ..Path::default()
         },
-        kind,
+        kind: kind.clone(),
         query: Query::default(),
         method: Method::POST,
         headers: HeaderMap::new(),
@@ -142,13 +172,25 @@ fn try_pod(call: &Call<'_>, pod: Value) -> Result<(), String> {
         warnings: Vec::new(),
     };
     let options = WriteOptions { dry_run: true, ..WriteOptions::default() };
-    match create::insert(&mut creation, pod, &options, |_, _| {}) {
-        Ok(_) => Ok(()),
-        Err(refusal) => {
-            let why = &refusal.message;
-            Err(format!("validation callback failed: dry run failed with {why}: spec.template"))
-        }
-    }
+    creation
+        .decoded(&kind, object, Vec::new(), FieldValidation::Strict)
+        .and_then(|object| create::insert(&mut creation, object, &options, |_, _| {}))
+        .map(drop)
+        .map_err(|refusal| refusal.message.clone())
+}
+
+/// Whether the author of a request has a right.
+fn is_allowed(call: &Call<'_>, right: ResourceAttributes) -> bool {
+    let what = Attributes {
+        verb: right.verb.unwrap_or_default(),
+        group: right.group.unwrap_or_default(),
+        resource: right.resource.unwrap_or_default(),
+        subresource: right.subresource.unwrap_or_default(),
+        namespace: right.namespace.unwrap_or_default(),
+        name: right.name.unwrap_or_default(),
+        path: String::new(),
+    };
+    authorize::allowed(call.server, &call.user, &what).is_some()
 }
 
 fn ask(
@@ -165,7 +207,7 @@ fn ask(
     }
     let Some(name) = webhook(&call.kind, &call.path.namespace, phase) else { return Ok(None) };
     let Some(admission) = call.server.admission.read().clone() else { return Ok(None) };
-    let preview = admission.pod;
+    let Admission { pod: preview, job, access, .. } = admission.clone();
     let admission = if phase == Phase::Default { admission.default } else { admission.validate };
     let kind = &call.kind;
     let gvk = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
@@ -193,6 +235,15 @@ fn ask(
             let message = format!("admission webhook {name:?} denied the request: {why}");
             Status::other(400, "BadRequest", message, None)
         })?;
+    }
+    if response.allowed && phase == Phase::Validate {
+        let denial = access(&request)
+            .and_then(|(right, denial)| (!is_allowed(call, right)).then_some(denial))
+            .or_else(|| try_job(call, job(&request)?).err());
+        if let Some(why) = denial {
+            let message = format!("admission webhook {name:?} denied the request: {why}");
+            return Err(Status::other(400, "BadRequest", message, None));
+        }
     }
     if response.allowed {
         return Ok(Some(response));
