@@ -13,9 +13,9 @@ use tokio::time::Instant;
 mod sdk;
 
 /// Rounds of each measure, of which the best counts: others run on the machine too.
-const ROUNDS: usize = 30;
-/// How long a round is, at least: far longer than the clock's step.
-const ROUND: Duration = Duration::from_millis(10);
+const ROUNDS: usize = 2000;
+/// How long a round is, at least: far longer than the clock's step, far shorter than a turn of the processor's.
+const ROUND: Duration = Duration::from_micros(100);
 
 /// Nanoseconds of one call.
 fn measured<T>(of: impl Fn() -> T) -> f64 {

@@ -1,3 +1,5 @@
+//! When a Broker is ready.
+
 use api::condition::{READY, find};
 use runtime::tracker::{Found, object::Object};
 use serde_json::{Value, json};

@@ -1,3 +1,5 @@
+//! When an InMemoryChannel is ready.
+
 use api::condition::{READY, find};
 use runtime::tracker::Found;
 use serde_json::{Value, json};

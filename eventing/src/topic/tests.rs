@@ -1,3 +1,5 @@
+//! What a topic delivers, to whom and how often.
+
 use std::collections::BTreeSet;
 
 use http::{Request, Response, StatusCode};

@@ -1,3 +1,5 @@
+//! When a Trigger is ready.
+
 use serde_json::{Value, json};
 
 use super::*;

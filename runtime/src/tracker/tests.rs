@@ -1,3 +1,5 @@
+//! What is looked up and followed, against an API that is ours.
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! What a Sequence makes and says.
+
 use runtime::plan::Write;
 use serde_json::{Value, json};
 

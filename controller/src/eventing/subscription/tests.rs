@@ -1,3 +1,5 @@
+//! What a Subscription asks of its channel, and says.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Logs in files that were cut off, damaged or removed.
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! When a PingSource is ready, and what it sends.
+
 use api::condition::{READY, find};
 use runtime::tracker::{Found, object::Object};
 use serde_json::json;
