@@ -28,8 +28,11 @@ pub struct Network {
     pool: Arc<dyn Upstream>,
     /// Authorities of the system, in PEM.
     authorities: Arc<[u8]>,
-    names: Arc<Mutex<HashMap<(Arc<str>, u16), Resolved>>>,
+    names: Arc<Mutex<Names>>,
 }
+
+/// By host and port.
+type Names = HashMap<(Arc<str>, u16), Resolved>;
 
 /// What the resolver said of a name.
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,7 @@ use std::{
 use api::{
     duck,
     eventing::{Broker, Trigger},
-    messaging::InMemoryChannel,
+    messaging::{InMemoryChannel, Subscription},
 };
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -19,6 +19,7 @@ use runtime::{
     cluster::{Cluster, Key, cache::Cache},
     events::Recorder,
     queue::Queue,
+    resolve,
 };
 
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
     objects::{self, Queues, Taken},
     spec,
     subscriber::Subscriber,
-    topic::{Surroundings, Topic},
+    topic::{Retention, Surroundings, Topic},
     trigger,
 };
 
@@ -57,6 +58,7 @@ pub struct Dispatcher {
     brokers: Cache<Broker>,
     triggers: Cache<Trigger>,
     channels: Cache<InMemoryChannel>,
+    subscriptions: Cache<Subscription>,
     dirty: Arc<Queue<Name>>,
     /// Those that are open. Readers never wait.
     topics: ArcSwap<HashMap<Name, Arc<Opened>>>,
@@ -86,6 +88,7 @@ impl Dispatcher {
             brokers: cluster.cache(),
             triggers: cluster.cache(),
             channels: cluster.cache(),
+            subscriptions: cluster.cache(),
             dirty: Arc::default(),
             topics: ArcSwap::default(),
             queues: OnceLock::new(),
@@ -104,6 +107,18 @@ impl Dispatcher {
                 dirty.add(Name { kind: Kind::Broker, key: trigger::broker_key(trigger) });
             }
         });
+        let dirty = dispatcher.dirty.clone();
+        dispatcher.subscriptions.on_change(move |change| {
+            // What it says comes to the channel's spec, but for its annotations.
+            let annotations = |it: &Arc<Subscription>| it.metadata.annotations.clone();
+            if change.old.map(annotations) != change.new.map(annotations) {
+                let subscription = change.last();
+                let own = subscription.metadata.namespace.as_deref().unwrap_or_default();
+                let channel = &subscription.spec.channel;
+                let key = Key::new(resolve::namespace_of(channel, own), &channel.name);
+                dirty.add(Name { kind: Kind::Channel, key });
+            }
+        });
         let taken: Arc<dyn Taken> = dispatcher.clone();
         let queues = objects::start(cluster, recorder, &taken, system_namespace);
         // Nobody else sets them.
@@ -117,6 +132,7 @@ impl Dispatcher {
         self.brokers.synced().await;
         self.triggers.synced().await;
         self.channels.synced().await;
+        self.subscriptions.synced().await;
     }
 
     /// The topic of that name, if it is open.
@@ -212,6 +228,7 @@ impl Dispatcher {
                 opened
             }
         };
+        opened.topic.retain(self.retention(name)).await?;
         self.tell(name, &opened);
         Ok(())
     }
@@ -246,11 +263,28 @@ impl Dispatcher {
             Kind::Channel => {
                 let channel = self.channels.at(&name.key)?;
                 let all = channel.spec.subscribers.iter();
-                let subscribers =
-                    all.map(|it| (spec::subscriber(&channel, it), hash_of_subscriber(it)));
+                let subscribers = all.map(|it| {
+                    let annotations = self.annotations_of(it.uid.as_deref().unwrap_or_default());
+                    (spec::subscriber(&channel, it, &annotations), hash_of_subscriber(it))
+                });
                 Some((channel.metadata.uid.clone()?, subscribers.collect()))
             }
         }
+    }
+
+    /// How long a topic keeps its events.
+    fn retention(&self, name: &Name) -> Retention {
+        let annotations = match name.kind {
+            Kind::Broker => self.brokers.at(&name.key).map(|it| it.metadata.annotations.clone()),
+            Kind::Channel => self.channels.at(&name.key).map(|it| it.metadata.annotations.clone()),
+        };
+        spec::retention(&annotations.flatten().unwrap_or_default())
+    }
+
+    fn annotations_of(&self, subscription: &str) -> BTreeMap<String, String> {
+        let all = self.subscriptions.all();
+        let its = all.iter().find(|it| it.metadata.uid.as_deref() == Some(subscription));
+        its.and_then(|it| it.metadata.annotations.clone()).unwrap_or_default()
     }
 
     fn triggers_of(&self, broker: &Key) -> Vec<Arc<Trigger>> {

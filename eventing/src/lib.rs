@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod log;
 pub mod objects;
 pub mod policy;
+pub mod recent;
 pub mod source;
 pub mod sources;
 pub mod spec;

@@ -2,14 +2,14 @@
 //!
 //! Pure: objects to values.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use api::{
     duck::{self, DeliverySpec},
-    eventing::{Broker, Trigger},
+    eventing::{Broker, Trigger, options},
     messaging::InMemoryChannel,
+    period::Period,
 };
-use jiff::{Span, SpanRelativeTo};
 use runtime::cluster::Key;
 
 use crate::{
@@ -17,7 +17,10 @@ use crate::{
     filter::{self, Filter},
     policy::{Backoff, Policy, TRY_LIMIT},
     subscriber::{Reply, Start, Subscriber},
+    topic::Retention,
 };
+
+type Annotations = BTreeMap<String, String>;
 
 /// Events under way to one subscriber at a time where nothing else is asked for: as many as a Knative Service takes
 /// by default before it is scaled up.
@@ -26,6 +29,8 @@ const IN_FLIGHT: usize = 100;
 /// The subscriber that a Trigger of a Broker is.
 pub fn trigger(trigger: &Trigger, broker: &Broker) -> Subscriber {
     let spec = &trigger.spec;
+    let none = Annotations::new();
+    let (options, _) = options::subscriber(trigger.metadata.annotations.as_ref().unwrap_or(&none));
     let status = trigger.status.clone().unwrap_or_default();
     // What a Trigger says replaces all that its Broker says.
     let own = spec.delivery.as_ref().filter(|it| **it != DeliverySpec::default());
@@ -44,15 +49,21 @@ pub fn trigger(trigger: &Trigger, broker: &Broker) -> Subscriber {
         ),
         policy: policy(delivery),
         format: format(delivery),
-        in_flight: IN_FLIGHT,
-        order_key: None,
-        paused: false,
-        start: Start::Latest,
+        in_flight: options.in_flight.map_or(IN_FLIGHT, usize::from),
+        order_key: options.order_key,
+        deduplicate: options.deduplicate,
+        paused: options.is_paused,
+        start: start(options.start),
     }
 }
 
-/// A subscriber of a channel, as the channel's spec has it.
-pub fn subscriber(channel: &InMemoryChannel, subscriber: &duck::Subscriber) -> Subscriber {
+/// A subscriber of a channel, as the channel's spec has it, with the annotations of its Subscription.
+pub fn subscriber(
+    channel: &InMemoryChannel,
+    subscriber: &duck::Subscriber,
+    annotations: &Annotations,
+) -> Subscriber {
+    let (options, _) = options::subscriber(annotations);
     let own = subscriber.delivery.as_ref();
     let delivery = own.or(channel.spec.delivery.as_ref());
     let target = |url: &Option<String>, ca: &Option<String>| {
@@ -78,10 +89,27 @@ pub fn subscriber(channel: &InMemoryChannel, subscriber: &duck::Subscriber) -> S
         dead_letter_sink: dead_letter_sink(channel, own),
         policy: policy(delivery),
         format: format(delivery),
-        in_flight: IN_FLIGHT,
-        order_key: None,
-        paused: false,
-        start: Start::Latest,
+        in_flight: options.in_flight.map_or(IN_FLIGHT, usize::from),
+        order_key: options.order_key,
+        deduplicate: options.deduplicate,
+        paused: options.is_paused,
+        start: start(options.start),
+    }
+}
+
+/// How long a topic keeps its events, by the annotations of its object.
+pub fn retention(annotations: &Annotations) -> Retention {
+    let (options, _) = options::retention(annotations);
+    let usual = Retention::default();
+    Retention { age: options.age.unwrap_or(usual.age), bytes: options.bytes.unwrap_or(usual.bytes) }
+}
+
+fn start(start: Option<options::Start>) -> Start {
+    match start {
+        None | Some(options::Start::Latest) => Start::Latest,
+        Some(options::Start::Earliest) => Start::Earliest,
+        Some(options::Start::Offset(offset)) => Start::Offset(offset),
+        Some(options::Start::At(time)) => Start::Time(time.as_millisecond()),
     }
 }
 
@@ -120,10 +148,10 @@ fn format(delivery: Option<&DeliverySpec>) -> Format {
     }
 }
 
-/// An ISO 8601 duration, in which a day has 24 hours; nothing if it is none, or less than nothing.
-pub fn duration(text: &str) -> Option<Duration> {
-    let span: Span = text.parse().ok()?;
-    span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?.try_into().ok()
+/// An ISO 8601 duration; nothing if it is none, or less than nothing.
+fn duration(text: &str) -> Option<Duration> {
+    let period = Period::parse(text).ok().filter(|it| !it.is_negative())?;
+    Some(period.duration())
 }
 
 #[cfg(test)]
@@ -158,20 +186,5 @@ mod tests {
         let no_delay = serde_json::json!({"retry": 3, "backoffPolicy": "linear"});
         assert_eq!(delivery(no_delay), Policy { retries: 3, ..Policy::default() });
         assert_eq!(policy(None), Policy::default());
-    }
-
-    #[test]
-    fn durations_are_iso_8601() {
-        for (text, wanted) in [
-            ("PT0.2S", Some(200)),
-            ("PT10M", Some(600_000)),
-            ("P1DT1S", Some(86_401_000)),
-            ("10s", Some(10_000)),
-            ("-PT1S", None),
-            ("P", None),
-            ("", None),
-        ] {
-            assert_eq!(duration(text), wanted.map(Duration::from_millis), "{text}");
-        }
     }
 }

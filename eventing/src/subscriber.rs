@@ -27,6 +27,7 @@ use crate::{
     ledger::Ledger,
     log::{Batch, Boxed, Offset},
     policy::{Failure, Next, Policy, after},
+    recent::{self, Recent},
     state::{Open, Progress, Reason},
     topic::{Command, Lag, Shared, event, events},
 };
@@ -61,6 +62,8 @@ pub struct Subscriber {
     pub in_flight: usize,
     /// The attribute whose value tells events apart that may overtake each other.
     pub order_key: Option<String>,
+    /// For how long an event is left out whose `source` and `id` came before.
+    pub deduplicate: Option<Duration>,
     /// Nothing is delivered until this is over; nothing is lost meanwhile.
     pub paused: bool,
     /// Where it begins when it is new.
@@ -100,6 +103,7 @@ pub struct Member {
     delivered: AtomicU64,
     failed: AtomicU64,
     dead: AtomicU64,
+    again: AtomicU64,
     failure: Mutex<Option<String>>,
     unfiltered: AtomicU64,
     stumbled: Mutex<Option<String>>,
@@ -123,6 +127,7 @@ impl Member {
             delivered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             dead: AtomicU64::new(0),
+            again: AtomicU64::new(0),
             failure: Mutex::default(),
             unfiltered: AtomicU64::new(0),
             stumbled: Mutex::default(),
@@ -215,6 +220,7 @@ impl Member {
             delivered: self.delivered.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             dead: self.dead.load(Ordering::Relaxed),
+            again: self.again.load(Ordering::Relaxed),
             failure: self.failure.lock().clone(),
             unfiltered: self.unfiltered.load(Ordering::Relaxed),
             stumbled: self.stumbled.lock().clone(),
@@ -248,6 +254,8 @@ struct Work {
     keys: HashMap<u64, VecDeque<(Offset, Event)>>,
     key_of: HashMap<Offset, u64>,
     reading: Option<(Offset, Boxed<io::Result<Batch>>)>,
+    /// What came lately, where what comes again is left out.
+    recent: Option<(Duration, Recent)>,
     /// The topic was asked to hand on what comes.
     asked: Option<Offset>,
 }
@@ -269,6 +277,7 @@ pub async fn run(
         keys: HashMap::new(),
         key_of: HashMap::new(),
         reading: None,
+        recent: None,
         asked: None,
     };
     tokio::select! {
@@ -319,6 +328,7 @@ impl Work {
 
     /// Takes up what was open when the process ended.
     async fn resume(&mut self, open: Vec<(Offset, i64)>) {
+        self.remember().await;
         let order_key = self.member.subscriber.load().order_key.clone();
         for (offset, due_ms) in open {
             if let Some(order_key) = &order_key {
@@ -338,6 +348,47 @@ impl Work {
         }
     }
 
+    /// Learns from the log what came lately, if that makes a difference. Where it cannot be read, events may come again.
+    async fn remember(&mut self) {
+        let subscriber = self.member.subscriber();
+        let Some(window) = subscriber.deduplicate else { return };
+        let (log, now_ms) = (&self.topic.events, self.topic.clock.now().as_millisecond());
+        let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+        let end = self.topic.place();
+        let end = self.member.ledger().behind().unwrap_or(end);
+        let mut recent = Recent::new(window);
+        let mut next = log.at(now_ms.saturating_sub(window_ms)).await.unwrap_or(end);
+        next = next.max(end.saturating_sub(recent::LIMIT as Offset));
+        while next < end {
+            let Ok(batch) = log.read(next, READ).await else { break };
+            for record in batch.records.iter().take_while(|it| it.offset < end) {
+                if let Ok(event) = event(record.bytes.clone())
+                    && subscriber.filter.check(&event).passes
+                {
+                    recent.is_first(&event, record.offset, record.time_ms);
+                }
+            }
+            if batch.next == next {
+                break;
+            }
+            next = batch.next;
+        }
+        self.recent = Some((window, recent));
+    }
+
+    /// Whether an event came lately that is the same, and is to be left out.
+    fn is_again(&mut self, subscriber: &Subscriber, offset: Offset, event: &Event) -> bool {
+        let Some(window) = subscriber.deduplicate else {
+            self.recent = None;
+            return false;
+        };
+        if self.recent.as_ref().is_none_or(|(its, _)| *its != window) {
+            self.recent = Some((window, Recent::new(window)));
+        }
+        let now_ms = self.topic.clock.now().as_millisecond();
+        self.recent.as_mut().is_some_and(|(_, it)| !it.is_first(event, offset, now_ms))
+    }
+
     /// Begins as many tries as may be under way.
     fn start(&mut self, subscriber: &Arc<Subscriber>) {
         if subscriber.is_idle() {
@@ -352,6 +403,12 @@ impl Work {
                 continue;
             }
             let Some((offset, event)) = self.member.ledger().pop() else { return };
+            if self.is_again(subscriber, offset, &event) {
+                self.member.again.fetch_add(1, Ordering::Relaxed);
+                let held = event.stored_bytes().len();
+                self.land(Tried { offset, held, verdict: Verdict::Done });
+                continue;
+            }
             if let Some(key) = subscriber.order_key.as_deref().and_then(|it| key(&event, it)) {
                 if let Some(waiting) = self.keys.get_mut(&key) {
                     waiting.push_back((offset, event));

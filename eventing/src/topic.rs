@@ -132,6 +132,8 @@ pub struct Lag {
     pub failed: u64,
     /// Events given up since then, to the dead letter sink or into the topic's own dead letters.
     pub dead: u64,
+    /// Events left out since then because the same came lately.
+    pub again: u64,
     /// Why the last try failed, if the subscriber took nothing since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
@@ -275,6 +277,11 @@ impl Shared {
     pub fn publish(&self, events: Vec<Event>) -> Boxed<Result<Offset, AppendError>> {
         let records = events.into_iter().map(|it| it.stored_bytes().clone()).collect();
         self.events.append(records, Durability::Disk)
+    }
+
+    /// The first event that has not been shown to those who keep up.
+    pub fn place(&self) -> Offset {
+        self.at.load(Ordering::Relaxed)
     }
 
     /// Notes that a member's account changed, which had not since it was written down.

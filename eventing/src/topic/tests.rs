@@ -195,6 +195,7 @@ fn subscriber(host: &str) -> Subscriber {
         format: Format::Binary,
         in_flight: 10,
         order_key: None,
+        deduplicate: None,
         paused: false,
         start: Start::Latest,
     }
@@ -529,4 +530,26 @@ async fn what_nobody_can_be_reached_for_waits() {
     assert_eq!(world.ids("a"), [0_u32; 0]);
     world.subscribe(&[subscriber("a")]).await;
     assert_eq!(sorted(world.got("a", 3).await), [0, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_again_is_left_out_also_after_a_restart() {
+    let mut world = World::new().await;
+    let deduplicate = Some(Duration::from_secs(60));
+    let once = [Subscriber { deduplicate, ..subscriber("a") }];
+    world.subscribe(&once).await;
+    world.publish(0..3).await;
+    world.publish(1..4).await;
+    world.settled().await;
+    assert_eq!(sorted(world.ids("a")), [0, 1, 2, 3]);
+    assert_eq!(world.topic().lags()[0].again, 2);
+    world.reopen().await;
+    world.subscribe(&once).await;
+    world.publish(3..5).await;
+    world.settled().await;
+    assert_eq!(sorted(world.ids("a")), [0, 1, 2, 3, 4]);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    world.publish(4..5).await;
+    world.settled().await;
+    assert_eq!(sorted(world.ids("a")), [0, 1, 2, 3, 4, 4], "the window is over");
 }
