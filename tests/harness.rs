@@ -20,5 +20,7 @@ pub mod random;
 pub mod replay;
 #[path = "harness/same.rs"]
 pub mod same;
+#[path = "harness/sink.rs"]
+pub mod sink;
 #[path = "harness/stream.rs"]
 pub mod stream;

@@ -113,16 +113,18 @@ fn main() {
             let at = (times.len() as f64 * part) as usize;
             f64::from(*times.get(at.min(times.len().saturating_sub(1))).unwrap_or(&0)) / 1e6
         };
+        let (refused, again) = (*load.refused.borrow(), *load.again.borrow());
+        let delivered = load.delays.borrow().len();
         println!(
             "{{\"accepted\": {wanted}, \"refused\": {}, \"delivered\": {}, \"again\": {}, \
              \"accepted_per_second\": {:.0}, \"delivered_per_second\": {:.0}, \
              \"answer_p50_ms\": {:.3}, \"answer_p99_ms\": {:.3}, \"p50_ms\": {:.3}, \"p99_ms\": {:.3}, \
              \"p999_ms\": {:.3}}}",
-            load.refused.borrow(),
-            load.delays.borrow().len(),
-            load.again.borrow(),
+            refused,
+            delivered,
+            again,
             wanted as f64 / sending,
-            load.delays.borrow().len() as f64 / through,
+            delivered as f64 / through,
             ms(&load.answers, 0.5),
             ms(&load.answers, 0.99),
             ms(&load.delays, 0.5),
