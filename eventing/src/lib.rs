@@ -19,5 +19,6 @@ pub mod sources;
 pub mod spec;
 pub mod state;
 pub mod subscriber;
+pub mod threads;
 pub mod topic;
 pub mod trigger;

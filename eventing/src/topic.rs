@@ -18,6 +18,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use runtime::clock::Clock;
 use tokio::{
+    runtime::Handle,
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
     time::Instant,
@@ -68,6 +69,8 @@ pub struct Surroundings {
     pub courier: Arc<dyn Courier>,
     /// Tells the date.
     pub clock: Clock,
+    /// Where topics and their subscribers have their tasks.
+    pub runtime: Handle,
 }
 
 /// What a topic's tasks share.
@@ -191,7 +194,7 @@ impl Topic {
             stop: stop.clone(),
         };
         let (runs, ended) = watch::channel(());
-        tokio::spawn(async move {
+        with.runtime.spawn(async move {
             router.run(asked).await;
             drop(runs);
         });

@@ -115,7 +115,10 @@ async fn each_trigger_gets_what_it_asks_for_and_answers_are_events() {
         }
         let mut answer = status(200);
         for (name, value) in [("specversion", "1.0"), ("type", "paid"), ("source", "/shop")] {
-            answer.headers_mut().insert(http::HeaderName::try_from(format!("ce-{name}")).unwrap(), value.parse().unwrap());
+            answer.headers_mut().insert(
+                http::HeaderName::try_from(format!("ce-{name}")).unwrap(),
+                value.parse().unwrap(),
+            );
         }
         let id = format!("paid-{}", came.header("ce-id"));
         answer.headers_mut().insert("ce-id", id.parse().unwrap());
@@ -166,8 +169,7 @@ async fn what_is_not_taken_waits_and_then_goes_to_the_dead_letter_sink() {
     let quick = json!({"retry": 2, "backoffPolicy": "linear", "backoffDelay": "PT0.05S"});
     let mut buried = json!({"spec": {"delivery": quick}});
     buried["spec"]["delivery"]["deadLetterSink"] = json!({"uri": sink.url("/dead")});
-    let patient =
-        json!({"spec": {"delivery": {"retry": 100, "backoffPolicy": "linear", "backoffDelay": "PT0.05S"}}});
+    let patient = json!({"spec": {"delivery": {"retry": 100, "backoffPolicy": "linear", "backoffDelay": "PT0.05S"}}});
     apply(
         &platform,
         &[
@@ -199,14 +201,21 @@ const KILLS: usize = 8;
 const PRODUCERS: usize = 4;
 
 /// What one producer was promised: the numbers of its events that were answered with 202.
-async fn produce(to: SocketAddr, producer: usize, from: usize, promised: Arc<Mutex<Vec<(usize, usize)>>>) -> usize {
+async fn produce(
+    to: SocketAddr,
+    producer: usize,
+    from: usize,
+    promised: Arc<Mutex<Vec<(usize, usize)>>>,
+) -> usize {
     let mut number = from;
     let Ok(mut connection) = Connection::open(to).await else { return number };
     loop {
         let (id, key) = (format!("{producer}-{number}"), format!("p{producer}"));
         let request = event(&id, "t", &[("ce-partitionkey", &key)]);
         match connection.send(request).await {
-            Ok(reply) if reply.status == StatusCode::ACCEPTED => promised.lock().push((producer, number)),
+            Ok(reply) if reply.status == StatusCode::ACCEPTED => {
+                promised.lock().push((producer, number))
+            }
             Ok(_) => {}
             Err(_) => return number + 1,
         }
@@ -272,7 +281,9 @@ async fn no_accepted_event_is_lost_when_the_platform_is_killed() {
             let came: BTreeSet<_> = sink.came(path).iter().map(identity).collect();
             match promised.difference(&came).collect::<Vec<_>>() {
                 missing if missing.is_empty() => anyhow::Ok(()),
-                missing => bail!("{} of {} are missing: {missing:?}", missing.len(), promised.len()),
+                missing => {
+                    bail!("{} of {} are missing: {missing:?}", missing.len(), promised.len())
+                }
             }
         })
         .await;

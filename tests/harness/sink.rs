@@ -49,7 +49,8 @@ impl Sink {
     ) -> Sink {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind a port");
         let address = listener.local_addr().expect("a listener has an address");
-        let shared = Arc::new(Shared { came: Mutex::default(), answer: Mutex::new(Box::new(answer)) });
+        let shared =
+            Arc::new(Shared { came: Mutex::default(), answer: Mutex::new(Box::new(answer)) });
         let its = shared.clone();
         let handler = Arc::new(move |request: Request<Body>, _| -> Reply {
             let shared = its.clone();

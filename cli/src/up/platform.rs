@@ -24,6 +24,7 @@ use eventing::{
     dispatcher::Dispatcher,
     ingress::{BODY_LIMIT, Ingress},
     log::file::Files,
+    threads::Thread,
     topic::Surroundings,
 };
 use kube::Client;
@@ -106,6 +107,8 @@ pub struct Platform {
     /// The gateway's connections.
     open: drain::Count,
     listeners: JoinSet<()>,
+    /// Outlives all that delivers events.
+    _deliveries: Thread,
 }
 
 impl Platform {
@@ -235,7 +238,9 @@ impl Platform {
         let store = Files::open(&place::events(data_dir), clock)
             .with_context(|| format!("open the events in {}", data_dir.display()))?;
         eventing::sources::start(&cluster, &recorder, &courier);
-        let with = Surroundings { store: Arc::new(store), courier, clock };
+        let deliveries = Thread::start("deliveries").context("start the thread that delivers")?;
+        let runtime = deliveries.handle().clone();
+        let with = Surroundings { store: Arc::new(store), courier, clock, runtime };
         let dispatcher = Dispatcher::start(&cluster, with, &recorder.named("weft-broker"), &home);
         let ingress = Ingress::new(dispatcher, clock, home.clone(), BODY_LIMIT);
         ways.open(&ingress);
@@ -323,7 +328,17 @@ impl Platform {
                 );
             })
         };
-        Ok(Platform { cluster, config: live, stop, api, workloads, node, open, listeners })
+        Ok(Platform {
+            cluster,
+            config: live,
+            stop,
+            api,
+            workloads,
+            node,
+            open,
+            listeners,
+            _deliveries: deliveries,
+        })
     }
 
     /// Writes the lines of log that the platform's configuration asks for, as long as it runs.

@@ -81,7 +81,8 @@ impl World {
         });
         let store = Arc::new(Memory::new(clock));
         let courier: Arc<dyn Courier> = Arc::new(post.clone());
-        let with = Surroundings { store, courier, clock };
+        let runtime = Handle::current();
+        let with = Surroundings { store, courier, clock, runtime };
         let topic = Some(Topic::open(&with, "ns.b").await.unwrap());
         World { with, post, topic }
     }
