@@ -64,8 +64,8 @@ fn main() {
                 loop {
                     let number = next.replace_with(|it| *it + 1);
                     let mut due = Instant::now();
-                    if rate > 0 {
-                        due = begin + Duration::from_nanos(number * 1_000_000_000 / rate);
+                    if let Some(nanos) = (number * 1_000_000_000).checked_div(rate) {
+                        due = begin + Duration::from_nanos(nanos);
                         if due < end {
                             tokio::time::sleep_until(due).await;
                         }
@@ -187,7 +187,6 @@ async fn take(load: Rc<Load>, mut stream: TcpStream) {
 }
 
 /// The number and the time in the id of the first request, and the request's length.
-#[expect(clippy::type_complexity, reason = "it is looked at once, right above")]
 fn one(buffer: &[u8]) -> Option<(Option<(u64, u64)>, usize)> {
     let head = buffer.windows(4).position(|it| it == b"\r\n\r\n")?;
     let (mut id, mut length) = (None, 0);
