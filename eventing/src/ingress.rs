@@ -237,7 +237,7 @@ fn not_allowed(method: &Method) -> Refusal {
 
 fn not_kept(error: &AppendError) -> Refusal {
     let code = match error {
-        AppendError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        AppendError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         AppendError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         AppendError::Busy { .. } | AppendError::Full(_) | AppendError::Closed => {
             StatusCode::SERVICE_UNAVAILABLE

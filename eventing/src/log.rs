@@ -9,9 +9,11 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 pub mod file;
+pub mod jetstream;
 pub mod memory;
 #[cfg(test)]
 mod suite;
+mod tail;
 
 /// The place of a record in its log: 0 for the first ever appended, then one more each. None is used twice.
 pub type Offset = u64;
@@ -88,8 +90,13 @@ pub enum AppendError {
     #[error("write to the store: {0}")]
     Failed(Arc<std::io::Error>),
     /// The record is larger than any may be.
-    #[error("a record of {0} bytes is over the limit of {RECORD_LIMIT}")]
-    TooLarge(usize),
+    #[error("a record of {bytes} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The largest size.
+        limit: usize,
+    },
     /// The log or the store is closed.
     #[error("the store is closed")]
     Closed,

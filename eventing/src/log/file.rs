@@ -20,6 +20,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     AppendError, Batch, Boxed, Durability, Keep, Layout, Log, Offset, RECORD_LIMIT, Record, Store,
+    tail::Tail,
 };
 use segment::Segment;
 
@@ -91,13 +92,6 @@ struct Shared {
     end: watch::Sender<Offset>,
     /// Held by the writer while it writes, and by nobody else for long.
     writing: Mutex<Writing>,
-}
-
-/// The newest records.
-#[derive(Default)]
-struct Tail {
-    records: VecDeque<Record>,
-    bytes: usize,
 }
 
 struct Writing {
@@ -175,7 +169,7 @@ impl Log for FileLog {
         durability: Durability,
     ) -> Boxed<Result<Offset, AppendError>> {
         if let Some(large) = records.iter().find(|it| it.len() > RECORD_LIMIT) {
-            let error = AppendError::TooLarge(large.len());
+            let error = AppendError::TooLarge { bytes: large.len(), limit: RECORD_LIMIT };
             return Box::pin(std::future::ready(Err(error)));
         }
         let (done, answer) = oneshot::channel();
@@ -233,40 +227,6 @@ impl Log for FileLog {
     fn trim(&self, before: Offset, keep: Keep) -> Boxed<io::Result<()>> {
         let shared = self.shared.clone();
         blocking(move || shared.trim(before, keep))
-    }
-}
-
-impl Tail {
-    fn read(&self, from: Offset, most: usize) -> Option<Batch> {
-        let first = self.records.front()?.offset;
-        let skipped = usize::try_from(from.checked_sub(first)?).ok()?;
-        let mut taken = 0;
-        let records = self.records.iter().skip(skipped).take_while(|it| {
-            let more = taken == 0 || taken + it.bytes.len() <= most;
-            taken += it.bytes.len();
-            more
-        });
-        let records: Vec<_> = records.cloned().collect();
-        let next = records.last()?.offset + 1;
-        Some(Batch { records, next, damaged: 0 })
-    }
-
-    fn push(&mut self, record: Record, most: usize) {
-        self.bytes += record.bytes.len();
-        self.records.push_back(record);
-        while self.bytes > most {
-            let Some(oldest) = self.records.pop_front() else { break };
-            self.bytes -= oldest.bytes.len();
-        }
-    }
-
-    fn release(&mut self, before: Offset) {
-        while self.records.front().is_some_and(|it| it.offset < before) {
-            self.bytes -= self.records.pop_front().map_or(0, |it| it.bytes.len());
-        }
-        if self.records.is_empty() {
-            self.records.shrink_to(0);
-        }
     }
 }
 

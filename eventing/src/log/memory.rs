@@ -118,3 +118,14 @@ impl Log for MemoryLog {
         Box::pin(std::future::ready(Ok(())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::suite;
+
+    #[tokio::test(start_paused = true)]
+    async fn memory() {
+        suite::run(async |clock| Memory::new(clock)).await;
+    }
+}

@@ -1,4 +1,5 @@
-//! What every store does, whatever it is made of.
+//! What every store does, whatever it is made of. Stores that need a server are tested in the package `tests`, which
+//! includes this file.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +11,10 @@ use super::{Durability, Keep, Layout, Log, Record, Store};
 /// Small segments, so that tests see many.
 pub const SMALL: Layout = Layout { segment_bytes: 4 << 10, tail_bytes: 1 << 10 };
 
-/// Runs the suite. `open` opens the store, the same one each time, on a clock that the suite moves.
+/// Time between records whose dates must differ. It passes at once where tokio's clock is paused.
+const STEP: Duration = Duration::from_millis(10);
+
+/// Runs the suite. `open` opens the store, which has no logs, on the suite's clock.
 pub async fn run<S: Store>(open: impl AsyncFn(Clock) -> S) {
     let clock = Clock::start();
     let store = open(clock).await;
@@ -76,12 +80,7 @@ async fn readers_learn_of_new_records(store: &impl Store) {
 
 async fn records_are_found_by_their_date(store: &impl Store, clock: Clock) {
     let log = store.open("dates", SMALL).await.unwrap();
-    let mut dates = Vec::new();
-    for _ in 0..40 {
-        tokio::time::advance(Duration::from_millis(100)).await;
-        dates.push(clock.now().as_millisecond());
-        log.append(vec![vec![1; 500].into()], Durability::System).await.unwrap();
-    }
+    let dates = append_with_dates(&log, clock, 40).await;
     for (offset, date) in dates.iter().enumerate() {
         assert_eq!(log.at(*date).await.unwrap(), offset as u64);
         assert_eq!(log.at(*date - 1).await.unwrap(), offset as u64);
@@ -90,20 +89,35 @@ async fn records_are_found_by_their_date(store: &impl Store, clock: Clock) {
     assert_eq!(log.at(0).await.unwrap(), 0);
 }
 
+/// Appends records of 500 bytes and returns their dates, which are at least `STEP` apart.
+async fn append_with_dates(log: &Arc<dyn Log>, clock: Clock, count: usize) -> Vec<i64> {
+    let mut bounds = Vec::new();
+    for _ in 0..count {
+        tokio::time::sleep(STEP).await;
+        let before = clock.now().as_millisecond();
+        log.append(vec![vec![1; 500].into()], Durability::System).await.unwrap();
+        bounds.push((before, clock.now().as_millisecond()));
+    }
+    let dates: Vec<_> = all(log, 0).await.iter().map(|it| it.time_ms).collect();
+    assert_eq!(dates.len(), count);
+    for ((before, after), date) in bounds.iter().zip(&dates) {
+        // Another process reads another clock, whose milliseconds begin elsewhere.
+        let slack = i64::from(before != after);
+        assert!((before - slack..=after + slack).contains(date), "{before} {date} {after}");
+    }
+    dates
+}
+
 async fn what_nobody_needs_goes(store: &impl Store, clock: Clock) {
     let log = store.open("trim", SMALL).await.unwrap();
-    for _ in 0..100 {
-        tokio::time::advance(Duration::from_millis(100)).await;
-        log.append(vec![vec![2; 500].into()], Durability::System).await.unwrap();
-    }
+    let dates = append_with_dates(&log, clock, 100).await;
     let all_of_it = log.bytes();
     log.trim(0, Keep::NOTHING).await.unwrap();
     assert_eq!(log.start(), 0, "what is needed stays");
     let keep = Keep { bytes: u64::MAX, since_ms: 0 };
     log.trim(100, keep).await.unwrap();
     assert_eq!(log.start(), 0, "what is to be kept stays");
-    let since_ms = clock.now().as_millisecond() - 2_000;
-    log.trim(100, Keep { bytes: u64::MAX, since_ms }).await.unwrap();
+    log.trim(100, Keep { bytes: u64::MAX, since_ms: dates[79] }).await.unwrap();
     let start = log.start();
     assert!((70..=79).contains(&start), "the old is gone: {start}");
     log.trim(100, Keep { bytes: 6_000, since_ms: 0 }).await.unwrap();
@@ -142,9 +156,4 @@ pub async fn all(log: &Arc<dyn Log>, from: u64) -> Vec<Record> {
 
 fn texts(records: &[Record]) -> Vec<&str> {
     records.iter().map(|it| std::str::from_utf8(&it.bytes).unwrap()).collect()
-}
-
-#[tokio::test(start_paused = true)]
-async fn memory() {
-    run(async |clock| super::memory::Memory::new(clock)).await;
 }

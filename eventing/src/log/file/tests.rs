@@ -136,7 +136,7 @@ async fn a_record_over_the_limit_is_refused() {
     let log = opened(&folder).await;
     let large = vec![0; RECORD_LIMIT + 1];
     let refused = log.append(vec![large.into()], Durability::System).await;
-    assert!(matches!(refused, Err(AppendError::TooLarge(_))));
+    assert!(matches!(refused, Err(AppendError::TooLarge { .. })));
     assert_eq!(*log.end().borrow(), 0);
 }
 
