@@ -404,3 +404,27 @@ async fn finalizers_hold_and_namespaces_empty_themselves() {
         .await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_good_only_for_whom_it_was_made() {
+    let platform = Platform::start().await;
+    let kubectl = platform.kubectl_of(Version::Newest);
+    let line = "create token default --audience shop --audience bank";
+    let token = kubectl.run(line).await.ok().trim().to_owned();
+    let review = async |audiences: &[&str]| {
+        let review = serde_json::json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+            "spec": {"token": token, "audiences": audiences}});
+        let answer = kubectl.run_with("create -o json -f -", &review.to_string()).await.ok();
+        serde_json::from_str::<serde_json::Value>(&answer).unwrap()["status"].clone()
+    };
+    let status = review(&["park", "shop"]).await;
+    assert_eq!(status["authenticated"], true, "{status}");
+    assert_eq!(status["audiences"], serde_json::json!(["shop"]));
+    assert_eq!(status["user"]["username"], "system:serviceaccount:default:default");
+    for others in [&["park"][..], &[]] {
+        let status = review(others).await;
+        assert_ne!(status["authenticated"], true, "{others:?}: {status}");
+    }
+    let denied = kubectl.run_words(&["--token", &token, "get", "pods"], "").await.err();
+    assert!(denied.contains("Unauthorized") || denied.contains("logged in"), "{denied}");
+}

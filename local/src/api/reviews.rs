@@ -90,9 +90,14 @@ fn token_review(call: &Call<'_>, value: &mut Value) -> Result<(), Refusal> {
     if token.is_empty() {
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
     }
-    let status = match call.server.tokens.user(token, call.now, &call.server.store) {
-        Some(user) => {
-            json!({"authenticated": true, "user": info(&user), "audiences": [super::tokens::AUDIENCE]})
+    let asked = value["spec"]["audiences"].as_array().map_or(&[][..], Vec::as_slice);
+    let mut audiences: Vec<_> = asked.iter().filter_map(Value::as_str).collect();
+    if audiences.is_empty() {
+        audiences.push(super::tokens::AUDIENCE);
+    }
+    let status = match call.server.tokens.bearer(token, &audiences, call.now, &call.server.store) {
+        Some((user, audiences)) => {
+            json!({"authenticated": true, "user": info(&user), "audiences": audiences})
         }
         None => json!({"user": {}, "error": "[invalid bearer token, token lookup failed]"}),
     };

@@ -155,6 +155,13 @@ fn roles() -> Vec<(&'static str, Value)> {
                 {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"]},
             ]}),
         ),
+        (
+            "system:auth-delegator",
+            json!({"rules": [
+                {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"]},
+                {"verbs": ["create"], "apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"]},
+            ]}),
+        ),
         ("admin", aggregated("admin")),
         ("edit", aggregated("edit")),
         ("view", aggregated("view")),

@@ -49,13 +49,30 @@ impl Tokens {
         &self.admin
     }
 
-    /// Who bears a token.
+    /// Who bears a token that is made for this API.
     pub fn user(&self, token: &str, now: Timestamp, store: &Store) -> Option<User> {
+        self.bearer(token, &[AUDIENCE], now, store).map(|(user, _)| user)
+    }
+
+    /// Who bears a token, and those of `audiences` that it is made for; nobody if it is for none of them.
+    pub fn bearer<'a>(
+        &self,
+        token: &str,
+        audiences: &[&'a str],
+        now: Timestamp,
+        store: &Store,
+    ) -> Option<(User, Vec<&'a str>)> {
         // Digests are compared, so that the time taken tells nothing of the token.
         if Sha256::digest(token.as_bytes()) == Sha256::digest(self.admin.as_bytes()) {
-            return Some(User::admin());
+            return Some((User::admin(), audiences.to_vec()));
         }
         let claims = self.claims(token)?;
+        let made_for = claims["aud"].as_array()?;
+        let is_for = |it: &&&str| made_for.iter().any(|of| of.as_str() == Some(**it));
+        let audiences: Vec<_> = audiences.iter().filter(is_for).copied().collect();
+        if audiences.is_empty() {
+            return None;
+        }
         if claims["exp"].as_i64()? < now.as_second() {
             return None;
         }
@@ -71,7 +88,7 @@ impl Tokens {
         user.uid = uid.to_owned();
         let id = format!("JTI={}", claims["jti"].as_str().unwrap_or_default());
         user.extra.insert("authentication.kubernetes.io/credential-id".into(), vec![id]);
-        Some(user)
+        Some((user, audiences))
     }
 
     /// The claims of a token that this server has signed.

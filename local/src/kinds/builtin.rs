@@ -179,6 +179,7 @@ pub(super) const FACTS: &[Facts] = &[
         .short(&["ep"]),
     of("", "v1", "events", "io.k8s.api.core.v1.Event")
         .with(&policy_kinds::EVENT)
+        .names(NameRule::PathSegment)
         .short(&["ev"])
         .selectable(&[
             ("involvedObject.kind", "/involvedObject/kind"),
@@ -370,6 +371,7 @@ pub(super) const FACTS: &[Facts] = &[
         .with(&network_kinds::LEASE),
     of("events.k8s.io", "v1", "events", "io.k8s.api.events.v1.Event")
         .converts(&convert::EVENT)
+        .names(NameRule::PathSegment)
         .short(&["ev"])
         .stored("", "events", "v1")
         .selectable(&[
