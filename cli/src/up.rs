@@ -2,6 +2,7 @@
 
 pub mod api_service;
 pub mod apply;
+pub mod asked;
 pub mod detach;
 pub mod events;
 pub mod greet;

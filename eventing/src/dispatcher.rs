@@ -70,7 +70,7 @@ pub struct Opened {
     /// The UID of its object.
     uid: String,
     /// Where events go.
-    pub topic: Topic,
+    pub topic: Arc<Topic>,
     /// What was taken in of subscribers, by UID: a hash of what their objects say.
     taken: Mutex<HashMap<String, u64>>,
 }
@@ -217,7 +217,7 @@ impl Dispatcher {
                 opened
             }
             None => {
-                let topic = Topic::open(&self.with, &log_name(name, &uid)).await?;
+                let topic = Arc::new(Topic::open(&self.with, &log_name(name, &uid)).await?);
                 topic.subscribe(subscribers).await?;
                 let opened = Arc::new(Opened { uid, topic, taken: Mutex::new(hashes) });
                 self.topics.rcu(|topics| {

@@ -1,5 +1,6 @@
 //! Events: what they are, where they wait, and how they reach those that want them.
 
+pub mod admin;
 pub mod broker;
 pub mod channel;
 pub mod courier;

@@ -714,7 +714,7 @@ fn reason(failure: &Failure) -> Reason {
 }
 
 /// A failure in words.
-fn describe(failure: &Failure) -> String {
+pub fn describe(failure: &Failure) -> String {
     let text = String::from_utf8_lossy(&failure.data);
     match failure.code {
         Some(code) => format!("{} answered {code}: {}", failure.destination, text.trim()),

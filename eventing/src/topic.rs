@@ -287,6 +287,11 @@ impl Shared {
         self.at.load(Ordering::Relaxed)
     }
 
+    /// The subscriber of that name for all time, as it is now.
+    pub fn subscriber(&self, name: &str) -> Option<Arc<Subscriber>> {
+        self.members.read().get(name).map(|it| it.subscriber())
+    }
+
     /// Notes that a member's account changed, which had not since it was written down.
     pub fn note(&self, member: &Arc<Member>) {
         self.dirty.lock().push(member.clone());
@@ -613,7 +618,7 @@ impl Router {
 }
 
 /// The offset that `start` means.
-async fn place(events: &dyn Log, start: Start) -> io::Result<Offset> {
+pub async fn place(events: &dyn Log, start: Start) -> io::Result<Offset> {
     let end = *events.end().borrow();
     Ok(match start {
         Start::Latest => end,

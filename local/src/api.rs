@@ -235,7 +235,7 @@ impl Api {
         };
         if proxied::is_proxied(&target) {
             let services = server.services.read().clone();
-            return proxied::answer(services.as_ref(), &target, &parts.method);
+            return proxied::answer(services, target, parts, body).await;
         }
         match call::Call::find(server, user, target, parts, query, body)? {
             call::Found::Nothing(response) => Ok(response),

@@ -61,7 +61,7 @@ struct Read {
 
 /// The images of the samples: this binary, with the sample's name as argument.
 pub fn samples(binary: &Path) -> BTreeMap<String, Image> {
-    ["hello", "slow", "grpc", "websocket"]
+    ["hello", "slow", "grpc", "websocket", "event-display"]
         .into_iter()
         .map(|name| {
             let image = Image {

@@ -16,7 +16,7 @@ use mesh::gateway::Gateway;
 use proxy::{body::Body, hop::Boxed, serve::Handler};
 
 /// Who requests of our own come from, as far as anybody asks.
-const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Sends events: to a broker or channel of this process, to what the gateway serves, to Services of the cluster, and
 /// out into the network.

@@ -19,6 +19,7 @@ use autoscaler::drive::{self, Autoscaler};
 use config::Config;
 use controller::revision::digest::{Question, Resolver};
 use eventing::{
+    admin::Admin,
     courier::Network,
     deliver::Courier,
     dispatcher::Dispatcher,
@@ -58,7 +59,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    api_service,
+    api_service, asked,
     events::{self, Ways},
     install,
     services::{self, HTTP},
@@ -71,8 +72,6 @@ const NODE: &str = "weft";
 const SERVICES: Range = Range { address: Ipv4Addr::new(10, 96, 0, 0), prefix: 16 };
 /// The domain of the cluster's names.
 const CLUSTER_DOMAIN: &str = "cluster.local";
-/// Services by whose name the API shows the metrics of this process, which has all roles.
-const METERED: [&str; 3] = ["autoscaler", "activator-service", "controller"];
 /// How long requests in flight may go on when the platform stops: people wait for it.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Where programs are looked for in containers, as in most images.
@@ -201,19 +200,6 @@ impl Platform {
             drive::Settings { system_namespace: system.clone(), path: drive::Path::Here },
         );
         let reports = autoscaler.reports();
-        let asked = autoscaler.clone();
-        let home = system.clone();
-        api.set_services(Arc::new(move |namespace, service, path| {
-            if namespace == home && path == "metrics" && METERED.contains(&service) {
-                let kind = "text/plain; version=0.0.4; charset=utf-8";
-                return Some((kind, metrics.text().into()));
-            }
-            let known = namespace == home && service == "autoscaler";
-            let (of, revision) =
-                path.strip_prefix("explain/").filter(|_| known)?.split_once('/')?;
-            let entries = serde_json::to_vec(&asked.explain(of, revision)).ok()?;
-            Some(("application/json", entries.into()))
-        }));
         // On the machine's network queues are called in this process and never over a wire.
         let trust = node.isolated().then(|| trust::follow(&cluster, &system, live.clone()));
         let activator = Activator::start(
@@ -242,8 +228,17 @@ impl Platform {
         let runtime = deliveries.handle().clone();
         let with = Surroundings { store: Arc::new(store), courier, clock, runtime };
         let dispatcher = Dispatcher::start(&cluster, with, &recorder.named("weft-broker"), &home);
+        let admin = Admin::of(&dispatcher);
         let ingress = Ingress::new(dispatcher, clock, home.clone(), BODY_LIMIT);
         ways.open(&ingress);
+        api.set_services(asked::services(asked::Parts {
+            system: system.clone(),
+            eventing: home.clone(),
+            metrics,
+            autoscaler,
+            ingress: ingress.clone(),
+            admin,
+        }));
         services::events(cluster.client(), &home, inside).await?;
         let domains = Domains::new(&system, CLUSTER_DOMAIN);
         let certificates = gateway.certificates();
