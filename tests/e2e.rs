@@ -8,6 +8,8 @@ mod commands;
 mod containers;
 #[path = "e2e/domains.rs"]
 mod domains;
+#[path = "e2e/event_commands.rs"]
+mod event_commands;
 #[path = "e2e/events.rs"]
 mod events;
 #[path = "e2e/faults.rs"]

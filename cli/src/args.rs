@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use local::node::MOST_PODS;
 
+pub mod event;
+
 /// Serverless on Kubernetes or on this machine alone, in one program.
 ///
 /// `weft up` starts a Kubernetes API, a gateway, scale-to-zero and a node on this machine. The other
@@ -46,6 +48,12 @@ pub enum Command {
     Logs(Logs),
     /// Show the last scaling decisions of a service, each with its reason.
     Explain(Explain),
+    /// Send events, watch them pass, and look after those that nobody took.
+    #[command(subcommand)]
+    Event(event::Event),
+    /// Show how far triggers are with the events of their brokers.
+    #[command(subcommand)]
+    Trigger(event::Trigger),
     /// Print the custom resource definitions that the platform installs.
     Crds,
     /// Run the controllers against a cluster.
@@ -258,6 +266,8 @@ pub enum Sample {
     Grpc,
     /// Echoes WebSocket messages.
     Websocket,
+    /// Prints events.
+    EventDisplay,
 }
 
 fn name_and_path(text: &str) -> Result<(String, PathBuf), String> {

@@ -2,10 +2,13 @@
 
 pub mod crds;
 pub mod down;
+pub mod event;
 pub mod explain;
 pub mod image;
 pub mod logs;
 pub mod status;
+pub mod table;
+pub mod trigger;
 
 /// Prints an error, for people or as a line of JSON: the chain, outermost first, which is what was being done and
 /// then why it failed.

@@ -54,6 +54,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Command::Image(image) => command::image::run(image),
             Command::Logs(logs) => command::logs::run(logs).await,
             Command::Explain(explain) => command::explain::run(explain).await,
+            Command::Event(event) => command::event::run(event).await,
+            Command::Trigger(trigger) => command::trigger::run(trigger).await,
             Command::Controller(role) => roles::controller(role, levels).await,
             Command::Autoscaler(role) => roles::autoscaler(role, levels).await,
             Command::Activator(role) => roles::activator(role, levels).await,

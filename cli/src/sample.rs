@@ -1,5 +1,6 @@
 //! The sample services: small servers whose image is this binary.
 
+mod event_display;
 mod grpc;
 mod hello;
 mod slow;
@@ -26,6 +27,7 @@ pub fn run(sample: Sample) -> anyhow::Result<()> {
             Sample::Hello => hello::router(),
             Sample::Slow => slow::router(),
             Sample::Grpc => grpc::router(),
+            Sample::EventDisplay => event_display::router(),
             Sample::Websocket => websocket::router(),
         };
         serve(listener, router).await

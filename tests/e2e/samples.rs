@@ -32,6 +32,9 @@ async fn every_sample_works_from_zero() {
     let folder = parts::root().join("deploy/samples");
     let mut there = BTreeSet::new();
     for entry in fs::read_dir(&folder).unwrap().flatten() {
+        if entry.file_name() == "events" {
+            continue; // Tried where events are.
+        }
         let inside = fs::read_dir(entry.path()).into_iter().flatten().flatten();
         there.extend(inside.map(|it| it.path()));
         there.extend(entry.path().is_file().then(|| entry.path()));

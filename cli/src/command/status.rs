@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use anyhow::Context;
 use kube::Api;
 
+use super::event::{Named, address};
 use crate::{args, place};
 
 pub async fn run(place: args::Place) -> anyhow::Result<()> {
@@ -23,13 +24,19 @@ pub async fn run(place: args::Place) -> anyhow::Result<()> {
     println!("  data            {}", data_dir.display());
     println!("  export KUBECONFIG={}", kubeconfig.display());
     let client = runtime::cluster::connect::client(Some(&kubeconfig)).await?;
-    let services: Api<api::serving::Service> = Api::all(client);
+    let services: Api<api::serving::Service> = Api::all(client.clone());
     let services = services.list(&Default::default()).await.context("list the services")?.items;
     if services.is_empty() {
         println!("\nno service yet: kubectl apply -f deploy/samples/hello.yaml");
     }
     for service in services {
         println!("\n{}", describe(&service, running.http_addr));
+    }
+    let brokers: Api<api::eventing::Broker> = Api::all(client);
+    for broker in brokers.list(&Default::default()).await.context("list the brokers")? {
+        let (namespace, name) = (broker.metadata.namespace, broker.metadata.name);
+        let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
+        println!("\n{}", sending(&namespace, &name, running.http_addr));
     }
     Ok(())
 }
@@ -52,6 +59,18 @@ fn describe(service: &api::serving::Service, gateway: SocketAddr) -> String {
         text += &format!("\n  {url}\n  {}", curl(&url, gateway));
     }
     text
+}
+
+/// A broker's name, and two lines that send it an event.
+fn sending(namespace: &str, name: &str, gateway: SocketAddr) -> String {
+    let own = config::env::eventing_namespace();
+    let (host, path) = address(Named::Broker(namespace, name), &own);
+    let event =
+        r#"{"specversion":"1.0","type":"hello","source":"curl","id":"1","data":{"text":"hi"}}"#;
+    format!(
+        "broker {namespace}/{name}\n  weft event send {namespace}/{name} '{{\"text\": \"hi\"}}' --type hello\n  \
+         curl -H 'Host: {host}' http://{gateway}{path} -H 'Content-Type: application/cloudevents+json' -d '{event}'"
+    )
 }
 
 /// A curl line for `url` that goes to the gateway without asking a resolver.

@@ -23,7 +23,7 @@ use super::digest::{Question, Resolver};
 use crate::image::{Reference, Which, is_digest};
 
 mod answer;
-mod authorities;
+pub mod authorities;
 mod keyring;
 
 use answer::{Bearer, Challenge, origin, redirected, refusal, shown};
