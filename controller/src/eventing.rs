@@ -4,25 +4,28 @@
 
 use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
 
+use ::config::Config;
 use api::{
     condition::{Condition, FALSE, Set, TRUE},
+    eventing::{Broker, Trigger},
     flows::{Parallel, Sequence},
     messaging::Subscription,
     sinks::JobSink,
     sources::{ContainerSource, SinkBinding},
 };
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
 use kube::{Api, core::DynamicObject};
 use parking_lot::Mutex;
 use runtime::{
-    cluster::{Cluster, Key, Kind, cache::Cache},
+    cluster::{Cluster, Key, Kind, cache::Cache, index::Index},
     events::Recorder,
     plan::{Plan, Write, controller_of},
     reconcile::{Controller, PlanFn, Reconcile},
     tracker::{Lookup, References, object::Object},
 };
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::metadata::namespace;
 
@@ -37,6 +40,7 @@ mod sample;
 pub mod sequence;
 pub mod sink_binding;
 pub mod subscription;
+pub mod sugar;
 pub mod template;
 
 /// Time until what could not be read is asked for again.
@@ -44,7 +48,12 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Runs all controllers of Eventing until the cluster stops; `system_namespace` is that of the platform's own objects of
 /// Eventing.
-pub async fn run(cluster: Cluster, recorder: Recorder, system_namespace: &'static str) {
+pub async fn run(
+    cluster: Cluster,
+    recorder: Recorder,
+    config: watch::Receiver<Arc<Config>>,
+    system_namespace: &'static str,
+) {
     let named = |component| (cluster.clone(), recorder.named(component));
     tokio::join!(
         with_references(named("subscription-controller"), subscription::plan),
@@ -59,6 +68,8 @@ pub async fn run(cluster: Cluster, recorder: Recorder, system_namespace: &'stati
         container_sources(named("containersource-controller")),
         sink_bindings(named("sinkbinding-controller")),
         job_sinks(named("jobsink-controller"), system_namespace),
+        sugar_of_namespaces(named("namespace-controller"), config.clone()),
+        sugar_of_triggers(named("trigger-controller"), config),
     );
 }
 
@@ -119,17 +130,21 @@ async fn container_sources((cluster, recorder): (Cluster, Recorder)) {
         }
     });
     deployments.synced().await;
+    let references = References::new(&cluster, controller.queue());
     let plan = move |key: &Key, now: Timestamp| {
-        let Some(source) = sources.at(key) else { return Plan::nothing() };
-        let binding = bindings.get(&key.namespace, &container_source::binding_name(&source));
-        let its_name = container_source::deployment_name(&source);
-        let deployment = deployments.get(&key.namespace, &its_name);
-        let seen = container_source::Seen {
-            binding: binding.as_deref(),
-            deployment: deployment.as_deref(),
-            is_futile: &|write: &Write| cluster.is_futile(write),
-        };
-        container_source::plan(&source, seen, now)
+        references.plan(key, |lookup| {
+            let Some(source) = sources.at(key) else { return Plan::nothing() };
+            let binding = bindings.get(&key.namespace, &container_source::binding_name(&source));
+            let its_name = container_source::deployment_name(&source);
+            let deployment = deployments.get(&key.namespace, &its_name);
+            let seen = container_source::Seen {
+                lookup,
+                binding: binding.as_deref(),
+                deployment: deployment.as_deref(),
+                is_futile: &|write: &Write| cluster.is_futile(write),
+            };
+            container_source::plan(&source, seen, now)
+        })
     };
     controller.run(PlanFn(plan), recorder).await;
 }
@@ -140,6 +155,47 @@ async fn job_sinks((cluster, recorder): (Cluster, Recorder), system_namespace: &
     let plan = move |key: &Key, now: Timestamp| match sinks.at(key) {
         Some(sink) => job_sink::plan(&sink, system_namespace, now),
         None => Plan::nothing(),
+    };
+    controller.run(PlanFn(plan), recorder).await;
+}
+
+async fn sugar_of_namespaces(
+    (cluster, recorder): (Cluster, Recorder),
+    config: watch::Receiver<Arc<Config>>,
+) {
+    let mut controller = Controller::new(&cluster);
+    let namespaces = controller.plans::<Namespace>();
+    let brokers = controller.on_change::<Broker>(|change, plan| {
+        plan(Key::new("", namespace(&change.last().metadata)));
+    });
+    controller.on_config::<Namespace>(config.clone());
+    let plan = move |key: &Key, _: Timestamp| {
+        let Some(namespace) = namespaces.at(key) else { return Plan::nothing() };
+        let has_broker = brokers.get(&key.name, sugar::DEFAULT).is_some();
+        let config = config.borrow().clone();
+        sugar::namespace(&namespace, config.eventing.sugar.namespaces.as_ref(), has_broker)
+    };
+    controller.run(PlanFn(plan), recorder).await;
+}
+
+async fn sugar_of_triggers(
+    (cluster, recorder): (Cluster, Recorder),
+    config: watch::Receiver<Arc<Config>>,
+) {
+    let mut controller = Controller::new(&cluster);
+    let triggers = controller.plans::<Trigger>();
+    let by_broker = Index::new(&triggers, |it| it.spec.broker.iter().cloned().collect());
+    let brokers = controller.on_change::<Broker>(move |change, plan| {
+        let broker = Key::of(&**change.last());
+        by_broker.keys(&broker.namespace, &broker.name).into_iter().for_each(plan);
+    });
+    controller.on_config::<Trigger>(config.clone());
+    let plan = move |key: &Key, _: Timestamp| {
+        let Some(trigger) = triggers.at(key) else { return Plan::nothing() };
+        let named = trigger.spec.broker.as_deref().unwrap_or_default();
+        let has_broker = brokers.get(&key.namespace, named).is_some();
+        let config = config.borrow().clone();
+        sugar::trigger(&trigger, config.eventing.sugar.triggers.as_ref(), has_broker)
     };
     controller.run(PlanFn(plan), recorder).await;
 }

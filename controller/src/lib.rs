@@ -88,7 +88,12 @@ pub async fn run(cluster: Cluster, config: watch::Receiver<Arc<Config>>, options
         namespaces(&world, recorder.named("namespace-controller"), &options),
         route_labels(&world, recorder.named("route-controller")),
         garbage(&world, recorder.named("revision-gc-controller")),
-        eventing::run(cluster.clone(), recorder.clone(), ::config::EVENTING_NAMESPACE),
+        eventing::run(
+            cluster.clone(),
+            recorder.clone(),
+            world.config.clone(),
+            ::config::EVENTING_NAMESPACE,
+        ),
     );
 }
 

@@ -10,6 +10,7 @@ pub mod dispatcher;
 pub mod event;
 pub mod filter;
 pub mod ingress;
+pub mod job_sink;
 pub mod ledger;
 pub mod log;
 pub mod objects;

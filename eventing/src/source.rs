@@ -24,17 +24,18 @@ use runtime::{
 };
 use serde::Serialize;
 
+pub mod api_server;
 pub mod ping;
 pub mod send;
 
 /// Resolves the sink of a source, and says in the status and by an event where it leads nowhere. Returns whether it leads
 /// somewhere.
-fn resolve_sink(
+fn resolve_sink<N>(
     conditions: Set,
     (sink, namespace): (&Destination, &str),
     lookup: Lookup,
     status: &mut SourceStatus,
-    plan: &mut Plan,
+    plan: &mut Plan<N>,
     now: Timestamp,
 ) -> bool {
     match resolve::destination(sink, namespace, lookup) {
@@ -98,13 +99,13 @@ fn printed(sink: &Destination, namespace: &str) -> String {
 
 /// Makes the EventTypes that tell of a source's events be there, and no others; `described` are the types that the source's
 /// kind knows, with what they are. There are none where the sink is no object.
-fn tell_of_types<K: Kind>(
+fn tell_of_types<K: Kind, N>(
     source: &K,
     (api_version, sink): (&str, &Destination),
     attributes: &[CloudEventAttributes],
     described: &[(&str, &str)],
     found: &[Arc<EventType>],
-    plan: &mut Plan,
+    plan: &mut Plan<N>,
 ) {
     let wanted: Vec<EventType> = match &sink.reference {
         Some(sink) => attributes

@@ -10,6 +10,7 @@ use eventing::{
     courier::Network,
     deliver::{Courier, Target},
     ingress::Ingress,
+    job_sink::serve::JobSinks,
 };
 use http::{Request, Response, header};
 use mesh::gateway::Gateway;
@@ -18,19 +19,21 @@ use proxy::{body::Body, hop::Boxed, serve::Handler};
 /// Who requests of our own come from, as far as anybody asks.
 pub const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Sends events: to a broker or channel of this process, to what the gateway serves, to Services of the cluster, and
+/// Sends events: to a broker, channel or JobSink of this process, to what the gateway serves, to Services of the cluster, and
 /// out into the network.
 #[derive(Clone)]
 pub struct Ways {
     ingress: Arc<OnceLock<Arc<Ingress>>>,
+    job_sinks: Arc<JobSinks>,
     gateway: Arc<Gateway>,
     network: Network,
 }
 
 impl Ways {
     /// All ways but that to brokers and channels, which [`Ways::open`] opens.
-    pub fn new(gateway: &Arc<Gateway>, network: Network) -> Ways {
-        Ways { ingress: Arc::default(), gateway: gateway.clone(), network }
+    pub fn new(gateway: &Arc<Gateway>, network: Network, job_sinks: &Arc<JobSinks>) -> Ways {
+        let (gateway, job_sinks) = (gateway.clone(), job_sinks.clone());
+        Ways { ingress: Arc::default(), job_sinks, gateway, network }
     }
 
     /// Opens the way to brokers and channels.
@@ -49,6 +52,10 @@ impl Courier for Ways {
             let answer = ingress.answer(request, HERE);
             return Box::pin(async move { Ok(answer.await) });
         }
+        if self.job_sinks.serves(&to.host) {
+            let answer = self.job_sinks.answer(request);
+            return Box::pin(async move { Ok(answer.await) });
+        }
         match self.gateway.call(to.port, request) {
             Ok(answer) => Box::pin(async move { Ok(answer.await) }),
             Err(request) => self.network.send(to, *request),
@@ -56,14 +63,15 @@ impl Courier for Ways {
     }
 }
 
-/// Answers requests for brokers and channels by `ingress`, all others by `others`.
-pub fn before(ingress: &Arc<Ingress>, others: Handler) -> Handler {
-    let ingress = ingress.clone();
+/// Answers requests for brokers and channels by `ingress`, those for JobSinks by `job_sinks`, all others by `others`.
+pub fn before(ingress: &Arc<Ingress>, job_sinks: &Arc<JobSinks>, others: Handler) -> Handler {
+    let (ingress, job_sinks) = (ingress.clone(), job_sinks.clone());
     Arc::new(move |request, from| {
         let host = request.headers().get(header::HOST).and_then(|it| it.to_str().ok());
-        match host.is_some_and(|it| ingress.serves(it)) {
-            true => ingress.answer(request, from),
-            false => others(request, from),
+        match host.unwrap_or_default() {
+            host if ingress.serves(host) => ingress.answer(request, from),
+            host if job_sinks.serves(host) => job_sinks.answer(request),
+            _ => others(request, from),
         }
     })
 }

@@ -24,6 +24,7 @@ use eventing::{
     deliver::Courier,
     dispatcher::Dispatcher,
     ingress::{BODY_LIMIT, Ingress},
+    job_sink::serve::JobSinks,
     log::file::Files,
     threads::Thread,
     topic::Surroundings,
@@ -219,7 +220,8 @@ impl Platform {
         let gateway = Gateway::new(&cluster, Some(held), node.upstream(), trust.clone());
         // Brokers and channels, at the gateway's own ports.
         let home: Arc<str> = eventing.as_str().into();
-        let ways = Ways::new(&gateway, Network::new(&[]));
+        let job_sinks = JobSinks::new(&cluster, home.clone());
+        let ways = Ways::new(&gateway, Network::new(&[]), &job_sinks);
         let courier: Arc<dyn Courier> = Arc::new(ways.clone());
         let store = Files::open(&place::events(data_dir), clock)
             .with_context(|| format!("open the events in {}", data_dir.display()))?;
@@ -254,7 +256,7 @@ impl Platform {
         let door = Door::Plain { https: https_port.unwrap_or(HTTPS) };
         let mut ports = vec![(
             settings.gateway,
-            events::before(&ingress, gateway.handler(door)),
+            events::before(&ingress, &job_sinks, gateway.handler(door)),
             plain.clone(),
         )];
         if let Some(secure) = settings.secure_gateway {
@@ -276,14 +278,14 @@ impl Platform {
             [(HTTP, Door::Inside, &plain), (HTTPS, Door::InsideTls, &inside_tls)]
         {
             let inside = node.listen(port).context("open the gateway for pods")?;
-            let handler = events::before(&ingress, gateway.handler(door));
+            let handler = events::before(&ingress, &job_sinks, gateway.handler(door));
             ports.extend(inside.map(|it| (it, handler, serving.clone())));
         }
         for (port, door, serving) in
             [(HTTP, Door::Plain { https: HTTPS }, &plain), (HTTPS, Door::Tls, &in_tls)]
         {
             let outside = node.listen_outside(port).context("open the gateway's own address")?;
-            let handler = events::before(&ingress, gateway.handler(door));
+            let handler = events::before(&ingress, &job_sinks, gateway.handler(door));
             ports.extend(outside.map(|it| (it, handler, serving.clone())));
         }
         // The public Service of a revision leads here while requests are to be held.

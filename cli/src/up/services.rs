@@ -42,13 +42,14 @@ pub async fn activator(
     install(client, namespace, &part, json!({})).await
 }
 
-/// Installs the Services of brokers and channels, which the gateway answers for at `address`.
+/// Installs the Services of brokers, channels and JobSinks, which the gateway answers for at `address`.
 pub async fn events(
     client: &Client,
     namespace: &str,
     address: Option<IpAddr>,
 ) -> anyhow::Result<()> {
-    for name in [eventing::ingress::BROKERS, eventing::ingress::CHANNELS] {
+    let job_sinks = eventing::job_sink::serve::JOB_SINKS;
+    for name in [eventing::ingress::BROKERS, eventing::ingress::CHANNELS, job_sinks] {
         let ports = &[("http", HTTP, HTTP)];
         let part = Part { name, app: name, address, ports };
         install(client, namespace, &part, json!({})).await?;

@@ -20,9 +20,10 @@ use k8s_openapi::{
 use runtime::{
     plan::{Event, Plan, Write, is_controlled_by, owner},
     resolve,
+    tracker::Lookup,
 };
 
-use super::follow;
+use super::{follow, sink_binding};
 use crate::metadata::{is_deleted, name, namespace, with};
 
 const CONDITIONS: Set = CONTAINER_SOURCE;
@@ -30,6 +31,8 @@ const CONDITIONS: Set = CONTAINER_SOURCE;
 /// What there is around a ContainerSource.
 #[derive(Clone, Copy)]
 pub struct Seen<'a> {
+    /// Finds its sink.
+    pub lookup: Lookup<'a>,
     /// The SinkBinding of [`binding_name`].
     pub binding: Option<&'a SinkBinding>,
     /// The Deployment of [`deployment_name`].
@@ -76,6 +79,32 @@ fn reconcile(
     plan: &mut Plan,
     now: Timestamp,
 ) -> Result<(), String> {
+    // The Deployment first, so that the binding finds it; and bound from the beginning, so that no container runs in vain.
+    let wanted = deployment(source, seen.lookup);
+    let its_name = deployment_name(source);
+    match seen.deployment {
+        None => {
+            let message = format!("Deployment created \"{its_name}\"");
+            let write = Write::create(&wanted).with_context("creating new Deployment");
+            let event = Event::normal("ContainerSourceDeploymentCreated", message);
+            plan.writes.push(write.with_event(event));
+        }
+        Some(found) if !is_controlled_by(found, source) => {
+            let own = name(&source.metadata);
+            return Err(format!(
+                "deployment \"{its_name}\" is not owned by ContainerSource \"{own}\""
+            ));
+        }
+        Some(found) => {
+            if let Some(changed) = with_template(found, &wanted) {
+                let message = format!("Deployment updated \"{its_name}\"");
+                let event = Event::normal("ContainerSourceDeploymentUpdated", message);
+                update(&changed, event, seen, plan);
+            }
+            adapter(found, &its_name, status, now);
+        }
+    }
+
     let wanted = binding(source);
     let its_name = binding_name(source);
     match seen.binding {
@@ -108,31 +137,6 @@ fn reconcile(
             };
             let conditions = &mut status.conditions;
             follow(CONDITIONS, conditions, SINK_BINDING_READY, ready.as_ref(), ("", ""), now);
-        }
-    }
-
-    let wanted = deployment(source);
-    let its_name = deployment_name(source);
-    match seen.deployment {
-        None => {
-            let message = format!("Deployment created \"{its_name}\"");
-            let write = Write::create(&wanted).with_context("creating new Deployment");
-            let event = Event::normal("ContainerSourceDeploymentCreated", message);
-            plan.writes.push(write.with_event(event));
-        }
-        Some(found) if !is_controlled_by(found, source) => {
-            let own = name(&source.metadata);
-            return Err(format!(
-                "deployment \"{its_name}\" is not owned by ContainerSource \"{own}\""
-            ));
-        }
-        Some(found) => {
-            if let Some(changed) = with_template(found, &wanted) {
-                let message = format!("Deployment updated \"{its_name}\"");
-                let event = Event::normal("ContainerSourceDeploymentUpdated", message);
-                update(&changed, event, seen, plan);
-            }
-            adapter(found, &its_name, status, now);
         }
     }
     Ok(())
@@ -233,8 +237,14 @@ fn binding(source: &ContainerSource) -> SinkBinding {
     }
 }
 
-fn deployment(source: &ContainerSource) -> Deployment {
+fn deployment(source: &ContainerSource, lookup: Lookup) -> Deployment {
     let mut template = source.spec.template.clone();
+    let sink = resolve::destination(&source.spec.sink, namespace(&source.metadata), lookup);
+    if let Ok(sink) = sink {
+        let mut pod = serde_json::to_value(&template.spec).expect("a pod's spec is plain data");
+        sink_binding::bind(&mut pod, &binding(source), &sink);
+        template.spec = serde_json::from_value(pod).expect("variables do not change what it is");
+    }
     let meta = template.metadata.get_or_insert_default();
     let own = [
         ("sources.knative.dev/containerSource", name(&source.metadata)),

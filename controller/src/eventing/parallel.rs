@@ -35,7 +35,7 @@ pub fn plan(parallel: &Parallel, seen: Seen, now: Timestamp) -> Plan {
     status.observed_generation = generation;
     plan.error = reconcile(parallel, seen, &mut status, &mut plan, now).err();
     CONDITIONS.end(&mut status.conditions, &before.conditions);
-    plan.set_status(parallel, Some(&before), &status);
+    plan.set_status(parallel, parallel.status.as_ref(), &status);
     plan
 }
 

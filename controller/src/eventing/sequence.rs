@@ -39,7 +39,7 @@ pub fn plan(sequence: &Sequence, seen: Seen, now: Timestamp) -> Plan {
     status.observed_generation = generation;
     plan.error = reconcile(sequence, seen, &before, &mut status, &mut plan, now).err();
     CONDITIONS.end(&mut status.conditions, &before.conditions);
-    plan.set_status(sequence, Some(&before), &status);
+    plan.set_status(sequence, sequence.status.as_ref(), &status);
     plan
 }
 

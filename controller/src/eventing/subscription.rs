@@ -60,7 +60,7 @@ pub fn plan(subscription: &Subscription, lookup: Lookup, now: Timestamp) -> Plan
         plan.warn(reason, message);
     }
     CONDITIONS.end(&mut status.conditions, &before.conditions);
-    plan.set_status(subscription, Some(&before), &status);
+    plan.set_status(subscription, subscription.status.as_ref(), &status);
     plan
 }
 
