@@ -58,6 +58,8 @@ const RECONNECT_LIMIT: Duration = Duration::from_secs(1);
 const WAITING_LIMIT: usize = 64 << 20;
 /// What a record on its way takes in memory besides its bytes.
 const RECORD_COST: usize = 512;
+/// What a record takes on the server besides its bytes, about: its subject, its date and its sum.
+const STORED_COST: usize = 64;
 /// How long a read of a record that is on its way waits for it before it asks for it.
 const ON_ITS_WAY: Duration = Duration::from_millis(50);
 /// Of what is over a bound of bytes, half goes so many times: the server tells bytes of all records only, and more may
@@ -276,13 +278,16 @@ impl Log for StreamLog {
             let error = AppendError::TooLarge { bytes: large.len(), limit };
             return Box::pin(std::future::ready(Err(error)));
         }
-        let bytes = records.iter().map(|it| it.len() + RECORD_COST).sum();
+        let sum: usize = records.iter().map(Bytes::len).sum();
+        // Until the server is asked again this is about what it stores.
+        let stored = sum + records.len() * STORED_COST;
+        let bytes = sum + records.len() * RECORD_COST;
         let shared = self.shared.clone();
         let answer = Answer::ask(connection, shared.subject.clone(), records, bytes);
         Box::pin(async move {
             let Some(sequences) = answer?.wait().await? else { return Ok(*shared.end.borrow()) };
             shared.raise(*sequences.end());
-            shared.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            shared.bytes.fetch_add(stored as u64, Ordering::Relaxed);
             Ok(sequences.start() - 1)
         })
     }

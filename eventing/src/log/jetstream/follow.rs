@@ -30,11 +30,12 @@ pub async fn run(log: Arc<Shared>, from: Offset) {
     loop {
         if let Err(error) = follow(&log, &mut next).await {
             tracing::warn!(stream = log.name, %error, "follow events; trying again");
+            sleep(PAUSE).await;
         }
-        sleep(PAUSE).await;
     }
 }
 
+/// Follows until the connection has been made anew.
 async fn follow(log: &Shared, next: &mut Offset) -> io::Result<()> {
     let (client, context) = (&log.connection.client, &log.connection.context);
     let failed = |it: &dyn std::fmt::Display| failed("follow", &log.name, it);
@@ -60,7 +61,7 @@ async fn follow(log: &Shared, next: &mut Offset) -> io::Result<()> {
         let message = tokio::select! {
             message = timeout(HEARTBEAT * 3, messages.next()) => message,
             // The consumer went with the connection.
-            _ = connected.changed() => return Ok(()),
+            changed = connected.changed() => return changed.map_err(|it| failed(&it)),
         };
         let message = message.map_err(|_| failed(&"the server has gone silent"))?;
         let message = message.ok_or_else(|| failed(&"the connection is closed"))?;
