@@ -1,3 +1,5 @@
+//! What people are told of topics, and what they do to them.
+
 use std::{
     io,
     sync::atomic::{AtomicU16, AtomicUsize, Ordering},
