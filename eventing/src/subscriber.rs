@@ -159,8 +159,11 @@ impl Member {
 
     /// Notes that its filter failed on an event, which it does not get then.
     pub fn stumble(&self, why: impl FnOnce() -> String) {
-        self.unfiltered.fetch_add(1, Ordering::Relaxed);
-        *self.stumbled.lock() = Some(why());
+        // Of many the first are told, and then ever fewer: it may happen with each event.
+        let count = self.unfiltered.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_power_of_two() {
+            *self.stumbled.lock() = Some(why());
+        }
     }
 
     /// Gives it an event of the topic's that it wants.

@@ -423,6 +423,8 @@ struct Written {
 /// The life of the thread that writes.
 fn write_all(queue: &Queue) {
     let mut buffer = Vec::new();
+    // Said once, not with each append that is refused meanwhile.
+    let mut is_failing = false;
     loop {
         let mut appends = {
             let mut waiting = queue.waiting.lock();
@@ -446,9 +448,15 @@ fn write_all(queue: &Queue) {
             };
             let mut its = std::mem::replace(&mut appends, others);
             match log.write(&mut its, &mut buffer) {
-                Ok(written) => log.show(its, &written),
+                Ok(written) => {
+                    is_failing = false;
+                    log.show(its, &written);
+                }
                 Err(error) => {
-                    tracing::error!(folder = %log.folder.display(), %error, "append events");
+                    if !std::mem::replace(&mut is_failing, true) {
+                        let folder = log.folder.display();
+                        tracing::error!(%folder, %error, "events cannot be kept; producers are told");
+                    }
                     for append in its {
                         let _ = append.done.send(Err(error.clone())); // As above.
                     }
