@@ -47,6 +47,8 @@ pub struct Target {
     path: http::uri::PathAndQuery,
     /// Authorities to trust besides the system's, in PEM.
     pub ca_certs: Option<Arc<str>>,
+    /// Why nothing can be sent there.
+    problem: Option<Arc<str>>,
 }
 
 /// How data and attributes are laid out.
@@ -84,31 +86,51 @@ pub enum Answers {
 }
 
 impl Target {
-    /// The target of an absolute URL.
+    /// The target of an absolute URL; the error says what is wrong with it.
     pub fn new(url: &str, ca_certs: Option<&str>) -> Result<Target, String> {
-        let fail = |why: &str| format!("{url:?} is no URL that events can be sent to: {why}");
-        let uri: http::Uri = url.parse().map_err(|it| fail(&format!("{it}")))?;
-        let in_tls = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            Some(other) => return Err(fail(&format!("its scheme is {other}, not http or https"))),
-            None => return Err(fail("it does not begin with http:// or https://")),
-        };
-        let host = uri.host().filter(|it| !it.is_empty()).ok_or_else(|| fail("it has no host"))?;
-        let authority = uri.authority().map_or("", |it| it.as_str());
-        // A user in it is not for `Host`.
-        let authority = authority.rsplit('@').next().unwrap_or_default();
-        let path = uri.path_and_query().cloned();
-        Ok(Target {
+        Ok(Target { ca_certs: ca_certs.map(Into::into), ..parts(url)? })
+    }
+
+    /// The target of any text. To one that is no good URL each try to send fails and says why, so that events for it go
+    /// the way of all that cannot be delivered.
+    pub fn lenient(url: &str, ca_certs: Option<&str>) -> Target {
+        Target::new(url, ca_certs).unwrap_or_else(|problem| Target {
             url: url.into(),
-            in_tls,
-            host: host.trim_matches(['[', ']']).into(),
-            port: uri.port_u16().unwrap_or(if in_tls { 443 } else { 80 }),
-            authority: authority.parse().map_err(|_| fail("its host has odd letters"))?,
-            path: path.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
-            ca_certs: ca_certs.map(Into::into),
+            in_tls: false,
+            host: "".into(),
+            port: 0,
+            authority: HeaderValue::from_static(""),
+            path: http::uri::PathAndQuery::from_static("/"),
+            ca_certs: None,
+            problem: Some(problem.into()),
         })
     }
+}
+
+fn parts(url: &str) -> Result<Target, String> {
+    let fail = |why: &str| format!("{url:?} is no URL that events can be sent to: {why}");
+    let uri: http::Uri = url.parse().map_err(|it| fail(&format!("{it}")))?;
+    let in_tls = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        Some(other) => return Err(fail(&format!("its scheme is {other}, not http or https"))),
+        None => return Err(fail("it does not begin with http:// or https://")),
+    };
+    let host = uri.host().filter(|it| !it.is_empty()).ok_or_else(|| fail("it has no host"))?;
+    let authority = uri.authority().map_or("", |it| it.as_str());
+    // A user in it is not for `Host`.
+    let authority = authority.rsplit('@').next().unwrap_or_default();
+    let path = uri.path_and_query().cloned();
+    Ok(Target {
+        url: url.into(),
+        in_tls,
+        host: host.trim_matches(['[', ']']).into(),
+        port: uri.port_u16().unwrap_or(if in_tls { 443 } else { 80 }),
+        authority: authority.parse().map_err(|_| fail("its host has odd letters"))?,
+        path: path.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
+        ca_certs: None,
+        problem: None,
+    })
 }
 
 /// Sends `event` to `to`; returns the event in the answer, if there is one. The error is for people and for the
@@ -119,6 +141,9 @@ pub async fn offer(
     event: &Event,
     manner: &Manner<'_>,
 ) -> Result<Option<Event>, Failure> {
+    if let Some(problem) = &to.problem {
+        return Err(silent(to, problem.to_string()));
+    }
     let sent = courier.send(to, request(to, event, manner));
     let answered = async {
         let response = sent.await.map_err(|it| silent(to, it.to_string()))?;

@@ -35,7 +35,7 @@ pub fn trigger(trigger: &Trigger, broker: &Broker) -> Subscriber {
     // What a Trigger says replaces all that its Broker says.
     let own = spec.delivery.as_ref().filter(|it| **it != DeliverySpec::default());
     let delivery = own.or(broker.spec.delivery.as_ref());
-    let target = |url: Option<&str>, ca: Option<&str>| Target::new(url?, ca).ok();
+    let target = |url: Option<&str>, ca: Option<&str>| Some(Target::lenient(url?, ca));
     Subscriber {
         name: trigger.metadata.uid.clone().unwrap_or_default(),
         label: Key::of(trigger).to_string(),
@@ -67,7 +67,7 @@ pub fn subscriber(
     let own = subscriber.delivery.as_ref();
     let delivery = own.or(channel.spec.delivery.as_ref());
     let target = |url: &Option<String>, ca: &Option<String>| {
-        Target::new(url.as_deref()?, ca.as_deref()).ok()
+        Some(Target::lenient(url.as_deref()?, ca.as_deref()))
     };
     let reply = target(&subscriber.reply_uri, &subscriber.reply_ca_certs);
     let its = target(&subscriber.subscriber_uri, &subscriber.subscriber_ca_certs);
@@ -116,11 +116,11 @@ fn start(start: Option<options::Start>) -> Start {
 fn dead_letter_sink(channel: &InMemoryChannel, own: Option<&DeliverySpec>) -> Option<Target> {
     if let Some(own) = own {
         let sink = own.dead_letter_sink.as_ref()?;
-        return Target::new(sink.uri.as_deref()?, sink.ca_certs.as_deref()).ok();
+        return Some(Target::lenient(sink.uri.as_deref()?, sink.ca_certs.as_deref()));
     }
     let status = channel.status.as_ref()?;
     let ca_certs = status.dead_letter_sink_ca_certs.as_deref();
-    Target::new(status.dead_letter_sink_uri.as_deref()?, ca_certs).ok()
+    Some(Target::lenient(status.dead_letter_sink_uri.as_deref()?, ca_certs))
 }
 
 /// What a delivery spec asks for. What cannot be read is as if it were not there; admission lets none in.

@@ -180,7 +180,7 @@ fn sql(expression: &str) -> Filter {
 }
 
 fn target(host: &str) -> Target {
-    Target::new(&format!("http://{host}/"), None).unwrap()
+    Target::lenient(&format!("http://{host}/"), None)
 }
 
 fn subscriber(host: &str) -> Subscriber {
@@ -553,4 +553,16 @@ async fn what_comes_again_is_left_out_also_after_a_restart() {
     world.publish(4..5).await;
     world.settled().await;
     assert_eq!(sorted(world.ids("a")), [0, 1, 2, 3, 4, 4], "the window is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nothing_can_be_sent_to_is_a_failure_like_others() {
+    let world = World::new().await;
+    let (bad, sink) = (Some(Target::lenient("bad://uri", None)), Some(target("sink")));
+    let lost = Subscriber { target: bad, dead_letter_sink: sink, ..patient("a", 1) };
+    world.subscribe(&[lost]).await;
+    world.publish(0..1).await;
+    assert_eq!(world.got("sink", 1).await, [0]);
+    let letter = world.post.arrived.lock()[0].event.clone();
+    assert_eq!(letter.attribute("knativeerrordest"), Some(Value::String("bad://uri")));
 }
