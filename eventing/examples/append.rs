@@ -30,7 +30,7 @@ type Anything = Box<dyn Error + Send + Sync>;
 /// What is appended to.
 enum Target {
     Log(Arc<dyn Log>, Durability),
-    Bare(jetstream::Context),
+    Bare(Box<jetstream::Context>),
 }
 
 impl Target {
@@ -80,7 +80,7 @@ async fn main() -> Result<(), Anything> {
     for (name, durability, url) in kinds {
         let store = JetStream::connect(Settings::new(vec![url.clone()])).await?;
         let targets = [
-            Target::Bare(bare(url).await?),
+            Target::Bare(Box::new(bare(url).await?)),
             Target::Log(store.open("log", LAYOUT).await?, durability),
             Target::Log(file.clone(), durability),
         ];

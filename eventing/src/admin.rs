@@ -181,7 +181,7 @@ impl Admin {
             ["channels", namespace, name, rest @ ..] => (Kind::Channel, namespace, name, rest),
             _ => return Err(nothing_at(path)),
         };
-        let name = Name { kind, key: runtime::cluster::Key::new(*namespace, name) };
+        let name = Name { kind, key: runtime::cluster::Key::new(namespace, name) };
         let topic = (self.topics)().remove(&name).ok_or_else(|| {
             let what = word(kind);
             let text = format!("there is no {what} {} that is ready", name.key);
