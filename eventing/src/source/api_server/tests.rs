@@ -1,3 +1,5 @@
+//! What is made of the changes that a watch tells, and when an ApiServerSource may run.
+
 use api::condition::find;
 use runtime::tracker::{Found, object::Object};
 use serde_json::Value as Json;
